@@ -1,0 +1,1 @@
+"""Metadata cache and content store."""

@@ -1,0 +1,1 @@
+"""Staged files, journal and the commit protocol."""

@@ -1,0 +1,1 @@
+"""The per-mount socket that umount, status, info and flush speak to."""

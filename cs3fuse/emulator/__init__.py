@@ -1,0 +1,1 @@
+"""A CS3 gateway over a plain folder; imports nothing of the rest of the package."""

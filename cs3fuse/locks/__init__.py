@@ -1,0 +1,1 @@
+"""CS3 lock leases: acquire, refresh, lose, release."""

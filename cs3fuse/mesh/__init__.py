@@ -1,0 +1,1 @@
+"""The namespace a user sees, as one RemoteTree over one or many roots."""

@@ -1,0 +1,1 @@
+"""POSIX semantics on inode numbers, without a kernel and without a network."""
