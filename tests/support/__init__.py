@@ -1,0 +1,1 @@
+"""What several tests share: makers of files and looks at the environment."""

@@ -1,0 +1,1 @@
+"""Tests of single modules; no kernel, no sleeping, no network but loopback."""
