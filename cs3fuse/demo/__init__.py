@@ -1,0 +1,1 @@
+"""The demonstration: sample content, a gateway, two mounts, a histogram."""
