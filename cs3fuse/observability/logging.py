@@ -93,16 +93,16 @@ def configure(
     style: LogStyle = LogStyle.CONSOLE,
     *,
     stream: TextIO | None = None,
-    file: Path | None = None,
+    log_file: Path | None = None,
 ) -> None:
     """Set up logging for this process; a second call replaces the first.
 
-    Args: ``level`` is DEBUG, INFO, WARNING or ERROR in any case. ``file`` is appended to (mode 0600, put aside at
+    Args: ``level`` is DEBUG, INFO, WARNING or ERROR in any case. ``log_file`` is appended to (mode 0600, put aside at
     ``MAX_LOG_BYTES``) and replaces ``stream``, which is stderr where not given.
     Raises: ValueError for an unknown level, OSError where the file cannot be opened.
     """
     number = level_number(level)
-    handler = _handler(stream, file)
+    handler = _handler(stream, log_file)
     shared = _shared_processors(show_names=number <= logging.DEBUG)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(

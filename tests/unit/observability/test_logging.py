@@ -143,7 +143,7 @@ def test_file_is_private_and_appended_to(tmp_path):
     """The log file is for its owner only and survives a restart."""
     file = tmp_path / "mount.log"
     for word in ("first", "second"):
-        configure(style=LogStyle.JSON, file=file)
+        configure(style=LogStyle.JSON, log_file=file)
         structlog.get_logger().info(word)
     assert [json.loads(line)["event"] for line in file.read_text().splitlines()] == ["first", "second"]
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
