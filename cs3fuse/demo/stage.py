@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import re
 import shutil
 import signal
 import subprocess
@@ -22,11 +21,11 @@ from pathlib import Path
 from typing import IO, Self
 
 from cs3fuse.demo import content
+from cs3fuse.kernel.mounts import mounted_type
 
 PASSWORDS = {"einstein": "relativity", "marie": "radioactivity", "richard": "superfluidity"}
 """What the embedded gateway knows its users by."""
 
-_OCTAL = re.compile(r"\\([0-7]{3})")
 _START_S = 30.0
 _UMOUNT_S = 60.0
 
@@ -123,14 +122,14 @@ class Stage:
             raise DemoError(f"the gateway's {content.MINUTES} does not hold what einstein wrote")
 
     def _unmount(self, mount: Mount) -> bool:
-        if not is_mounted(mount.folder):
+        if mounted_type(mount.folder) is None:
             return True
         try:
             self._cs3fuse(["umount", str(mount.folder)], {}, _UMOUNT_S)
         except DemoError as exc:
             self.problems.append(str(exc))
             subprocess.run(["fusermount3", "-uz", str(mount.folder)], check=False, capture_output=True)
-        if is_mounted(mount.folder):
+        if mounted_type(mount.folder) is not None:
             self.problems.append(f"{mount.folder} is still mounted; unmount it with: fusermount3 -uz {mount.folder}")
             return False
         return True
@@ -149,7 +148,7 @@ class Stage:
 
     def _cs3fuse(self, arguments: Sequence[str], secrets: dict[str, str], timeout_s: float) -> None:
         """Run ``cs3fuse`` with folders of its own, so that the demonstration leaves nothing behind and meets no settings."""
-        environment = os.environ | secrets
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("CS3FUSE_")} | secrets
         for kind in ("CACHE", "STATE", "CONFIG"):
             environment[f"XDG_{kind}_HOME"] = str(self.folder / kind.lower())
         log = self.folder / f"cs3fuse-{arguments[0]}.log"
@@ -198,11 +197,3 @@ def _undisturbed() -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-def is_mounted(folder: Path) -> bool:
-    """Whether something is mounted there, alive or not; os.path.ismount says no for a mount whose daemon died."""
-    wanted = str(folder.absolute())
-    with Path("/proc/self/mountinfo").open(encoding="utf-8", errors="surrogateescape") as lines:
-        # Fifth field; blanks and the like are written as octal escapes. Source: proc_pid_mountinfo(5).
-        return any(_OCTAL.sub(lambda found: chr(int(found[1], 8)), line.split(" ")[4]) == wanted for line in lines)
