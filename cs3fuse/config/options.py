@@ -1,0 +1,117 @@
+"""Every option of a mount, declared once: name, type, unit, default, help.
+
+The command line, the environment (``CS3FUSE_NAME``), a TOML file and docs/configuration.md derive from ``MountOptions``.
+Order: defaults < TOML file < environment < command line; unknown keys in a TOML file are errors. Pure values after loading.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Any, Literal
+
+import platformdirs
+from pydantic import Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, EnvSettingsSource, InitSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
+
+from cs3fuse.errors import BadRequestError
+
+MIB = 1 << 20
+GIB = 1 << 30
+
+AuthType = Literal["basic", "bearer", "appauth", "machine", "publicshares"]
+
+
+class MountOptions(BaseSettings):
+    """Options of one mount."""
+
+    model_config = SettingsConfigDict(extra="forbid", env_prefix="CS3FUSE_", env_ignore_empty=True, hide_input_in_errors=True)
+
+    source: str = Field("", description="Gateway: cs3://HOST:PORT[/path] (TLS) or cs3+plain://HOST:PORT[/path].")
+    auth: AuthType = Field("basic", description="How to sign in: an auth type that the gateway offers.")
+    user: str = Field("", description="User name (client id) to sign in with; default: the local user's name.")
+    secret: SecretStr = Field(SecretStr(""), description="Password, token or key. Never on the command line.")
+    secret_file: Path | None = Field(
+        None, description="File with the secret, readable by its owner only; read again at each sign-in."
+    )
+    tls_ca: Path | None = Field(None, description="PEM file with the CA that signed the servers' certificates.")
+    tls_insecure: bool = Field(False, description="Do not verify certificates, neither for gRPC nor for data. For tests only.")
+
+    cache_folder: Path | None = Field(None, description="Folder of cached content; default: one per mount in XDG_CACHE_HOME.")
+    state_folder: Path | None = Field(None, description="Folder of the journal and unsent files; default: in XDG_STATE_HOME.")
+    cache_bytes: int = Field(20 * GIB, ge=16 * MIB, description="Most bytes of cached content.")
+    cache_min_free_bytes: int = Field(1 * GIB, ge=0, description="Cached content is dropped to leave this much of the disk free.")
+    attribute_timeout_s: float = Field(1.0, ge=0, le=3600, description="Seconds until a remote change is seen without an open.")
+    request_deadline_s: float = Field(60.0, ge=1, le=3600, description="Longest time that one request of a program may take.")
+    locks: Literal["auto", "require", "off"] = Field("auto", description="CS3 locks on open for writing.")
+    lock_ttl_s: float = Field(300.0, ge=30, le=86400, description="Life of a lock without refresh, in seconds.")
+    commit: Literal["close", "background"] = Field(
+        "close", description="When close(2) returns: bytes on the server, or in the journal."
+    )
+    upload_workers: int = Field(4, ge=1, le=64, description="Uploads at the same time in the background.")
+    drain_timeout_s: float = Field(
+        60.0, ge=0, le=86400, description="How long SIGTERM waits for unsent bytes before it leaves them."
+    )
+    data_slots: int = Field(48, ge=4, le=512, description="Reads, writes and commits served at the same time.")
+
+    read_only: bool = Field(False, description="Refuse every change.")
+    allow_other: bool = Field(False, description="Let other local users in (needs user_allow_other in /etc/fuse.conf).")
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least severity that is logged.")
+    log_json: bool = Field(False, description="Log as JSON lines.")
+    log_file: Path | None = Field(None, description="Log to this file; default for a background mount: in the state folder.")
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Command line and TOML arrive merged through ``load`` instead; see there."""
+        return (init_settings,)
+
+
+def config_folder() -> Path:
+    """Where ``NAME.toml`` of a SOURCE is looked for."""
+    return platformdirs.user_config_path("cs3fuse")
+
+
+def load(source: str, command_line: dict[str, Any]) -> MountOptions:
+    """Options for a SOURCE: a URL, or the name of a TOML file in the configuration folder (or a path to one).
+
+    Args: ``command_line``: options given there, without those left out.
+
+    Raises: BadRequestError with one sentence per wrong option.
+    """
+    from_file: dict[str, Any] = {}
+    if "://" in source:
+        command_line = {**command_line, "source": source}
+    else:
+        from_file = _read_toml(source)
+    environment = EnvSettingsSource(MountOptions)()
+    merged = {**from_file, **environment, **command_line}
+    try:
+        options = MountOptions(**InitSettingsSource(MountOptions, merged)())
+    except ValidationError as error:
+        problems = "; ".join(f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors(include_input=False))
+        raise BadRequestError(f"The options are wrong: {problems}.") from error
+    if not options.source:
+        raise BadRequestError(f'{source}.toml names no source: add a line like  source = "cs3://host:9142"')
+    return options
+
+
+def _read_toml(name: str) -> dict[str, Any]:
+    path = Path(name) if name.endswith(".toml") else config_folder() / f"{name}.toml"
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise BadRequestError(
+            f"{name} is neither a URL (cs3://HOST:PORT) nor a configuration: there is no {path}.", path=str(path)
+        ) from error
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise BadRequestError(f"{path} cannot be read as TOML: {error}.", path=str(path)) from error
+    if "secret" in values and path.stat().st_mode & 0o077:
+        raise BadRequestError(f"{path} holds a secret but others may read it: chmod 600 {path}", path=str(path))
+    return values

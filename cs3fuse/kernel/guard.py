@@ -1,0 +1,114 @@
+"""The guard around every kernel request: context, deadline, errors.
+
+Owns the only ``FUSEError`` and the only ``except Exception`` of the project: pyfuse3 ends the mount on any exception that is not
+a FUSEError, so nothing else may leave a handler. ENOSYS is never returned: the kernel would stop asking for ever.
+Called by ``kernel.operations`` around each handler; safe for any number of concurrent requests.
+"""
+
+from __future__ import annotations
+
+import errno
+import functools
+from collections.abc import Awaitable, Callable
+from itertools import count
+from typing import Concatenate, ParamSpec, Protocol, TypeVar
+
+import pyfuse3
+import structlog
+import trio
+
+from cs3fuse.errors import (
+    BadHandleError,
+    Cs3FuseError,
+    DeadlineError,
+    ExistsError,
+    NoAttributeError,
+    NotEmptyError,
+    NotFoundError,
+    StaleError,
+    errno_for,
+)
+
+log = structlog.get_logger(__name__)
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+# What programs cause by themselves all day long; everything else is worth a line that an operator sees.
+_ORDINARY = (NotFoundError, ExistsError, NoAttributeError, NotEmptyError, StaleError, BadHandleError)
+
+
+class Guarded(Protocol):
+    """What the guard needs of the object whose handlers it wraps."""
+
+    request_deadline_s: float
+    data_limiter: trio.CapacityLimiter
+
+    def count_request(self, op: str, error: int | None) -> None:
+        """Count a finished request and its errno."""
+        ...
+
+
+G = TypeVar("G", bound=Guarded)
+_numbers = count(1)
+
+
+def guarded(
+    op: str, *, moves_data: bool = False, deadline_factor: float = 1.0
+) -> Callable[[Callable[Concatenate[G, P], Awaitable[R]]], Callable[Concatenate[G, P], Awaitable[R]]]:
+    """Make a handler safe: it answers within the deadline, and it raises FUSEError or nothing.
+
+    Args: ``moves_data``: take a slot of the data limiter, which is smaller than the number of handlers that pyfuse3 runs, so
+    that slow reads never keep ``stat`` from being served. ``deadline_factor`` multiplies the request deadline (inf: the
+    operation bounds itself by progress).
+
+    Cancellation: interrupts never reach handlers (pyfuse3 does not pass them on); only the deadline cancels.
+    """
+
+    def wrap(handler: Callable[Concatenate[G, P], Awaitable[R]]) -> Callable[Concatenate[G, P], Awaitable[R]]:
+        @functools.wraps(handler)
+        async def run(self: G, *args: P.args, **kwargs: P.kwargs) -> R:
+            with structlog.contextvars.bound_contextvars(req=next(_numbers), op=op):
+                try:
+                    result = await _within(
+                        self.request_deadline_s * deadline_factor,
+                        self.data_limiter if moves_data else None,
+                        functools.partial(handler, self, *args, **kwargs),
+                    )
+                except pyfuse3.FUSEError as error:
+                    self.count_request(op, error.errno)
+                    raise
+                except Cs3FuseError as error:
+                    number = errno_for(error)
+                    self.count_request(op, number)
+                    _report(error, number)
+                    raise pyfuse3.FUSEError(number) from error
+                except KeyError as error:  # an inode number that the table does not know
+                    self.count_request(op, errno.ESTALE)
+                    log.warning("unknown_inode", ino=str(error))
+                    raise pyfuse3.FUSEError(errno.ESTALE) from error
+                except Exception as error:
+                    self.count_request(op, errno.EIO)
+                    log.exception("internal_error", reason="This is a fault of cs3fuse; the mount goes on. Please report it.")
+                    raise pyfuse3.FUSEError(errno.EIO) from error
+                self.count_request(op, None)
+                return result
+
+        return run
+
+    return wrap
+
+
+async def _within(scope_s: float, limiter: trio.CapacityLimiter | None, call: Callable[[], Awaitable[R]]) -> R:
+    """Run a handler within its deadline and, if it moves data, within a slot."""
+    with trio.CancelScope(deadline=trio.current_time() + scope_s):
+        if limiter is None:
+            return await call()
+        async with limiter:
+            return await call()
+    raise DeadlineError(f"The request did not end within {scope_s:.0f} s; the server or the network is too slow.")
+
+
+def _report(error: Cs3FuseError, number: int) -> None:
+    level = log.debug if isinstance(error, _ORDINARY) else log.warning
+    level("request_failed", errno=errno.errorcode.get(number, number), reason=str(error), call=error.call, trace=error.trace)

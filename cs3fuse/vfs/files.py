@@ -1,0 +1,423 @@
+"""Open files: open, create, read, write, truncate, flush, fsync, release.
+
+Owns the handles and the ``OpenFile`` of each open inode. Called by ``kernel.operations``. Opening and closing one inode is
+serialised by a lock per inode; reads and writes run concurrently and rely on ``commit`` and ``cache`` for their own order.
+An open reader keeps the version it opened: when the server has another one, the inode is orphaned and the name gets a new
+inode number, so that the kernel's page cache can never mix two versions.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from itertools import count
+
+import structlog
+import trio
+
+from cs3fuse.errors import (
+    AccessDeniedError,
+    BadHandleError,
+    ExistsError,
+    IsDirectoryError,
+    NotFoundError,
+    NotPermittedError,
+    StaleError,
+)
+from cs3fuse.model import Entry, Fh, Ino, Kind, Lock
+from cs3fuse.vfs.attributes import READ_FILE, WRITE_FILE, Attributes
+from cs3fuse.vfs.inodes import Node
+from cs3fuse.vfs.names import check_name
+from cs3fuse.vfs.state import OpenFile, VfsState
+
+log = structlog.get_logger(__name__)
+
+_READ_PIECE_BYTES = 1 << 20
+
+
+def _lock_of(file: OpenFile) -> Lock | None:
+    """The lock under which the file may be written now; None without a lease or after its loss."""
+    return file.lease.lock if file.lease is not None else None
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """What the kernel is told of an open. ``keep_pages``: its page cache still holds this very version."""
+
+    fh: Fh
+    keep_pages: bool
+
+
+@dataclass(slots=True)
+class Handle:
+    """One open file description. ``is_writer``: it counts in its file's ``writers`` (also O_RDONLY with O_TRUNC)."""
+
+    fh: Fh
+    file: OpenFile
+    is_writer: bool
+    can_write: bool
+    appends: bool
+
+
+@dataclass(slots=True)
+class _Gates:
+    """Locks of one open inode: ``life`` serialises open and release, ``append`` whole appends."""
+
+    life: trio.Lock
+    append: trio.Lock
+
+
+class Files:
+    """Operations on open files."""
+
+    def __init__(self, state: VfsState) -> None:
+        self._state = state
+        self._handles: dict[Fh, Handle] = {}
+        self._numbers = count(1)
+        self._gates: dict[Ino, _Gates] = {}
+
+    @property
+    def open_count(self) -> int:
+        """Number of open handles."""
+        return len(self._handles)
+
+    # --- open and create -------------------------------------------------------------------------------------------
+
+    async def open(self, ino: Ino, flags: int) -> Opened:
+        """Open an existing file as open(2) does; O_TRUNC empties it (on the server at the next flush).
+
+        Raises: StaleError where the inode's version is not the server's any more and old handles still need it: the kernel
+        looks the name up again and opens the new inode. LockedError, AccessDeniedError, NotFoundError, IsDirectoryError.
+
+        Cancellation: nothing stays open; a lease that was being taken is released.
+        """
+        node = self._state.inodes.get(ino)
+        if node.kind is Kind.DIRECTORY:
+            raise IsDirectoryError(f"{node.location} is a directory.", path=str(node.location))
+        writes = bool(flags & (os.O_WRONLY | os.O_RDWR | os.O_TRUNC))
+        self._check_writable(node, writes=writes)
+        async with self._opening(node) as file:
+            if writes:
+                await self._begin_writing(file)
+                if flags & os.O_TRUNC and file.session is not None:
+                    await file.session.truncate(0)
+            else:
+                await self._begin_reading(file)
+            return self._add_handle(file, flags, writes=writes)
+
+    async def create(self, parent_ino: Ino, name: str, flags: int) -> tuple[Opened, Attributes]:
+        """Create a file that has no name yet, or open it if somebody was faster (unless O_EXCL).
+
+        Nothing is sent before the first flush: the file must still be absent then, or it is a conflict.
+        """
+        state = self._state
+        parent = state.inodes.get(parent_ino)
+        check_name(name)
+        at = parent.location.child(name)
+        self._check_writable(parent, writes=True)
+        known = state.inodes.child(parent, name)
+        if known is not None and known.ino in state.open_files and state.open_files[known.ino].session is not None:
+            if flags & os.O_EXCL:
+                raise ExistsError(f"{at} exists.", path=str(at))
+            opened = await self.open(known.ino, flags)
+            return opened, self.attributes(known)
+        try:
+            existing = await state.metadata.stat(at, fresh=bool(flags & os.O_EXCL))
+        except NotFoundError:
+            return await self._create_new(parent, name, flags)
+        if flags & os.O_EXCL:
+            raise ExistsError(f"{at} exists.", path=str(at))
+        node = state.inodes.ensure(parent, name, existing.kind, existing.anchor)
+        opened = await self.open(node.ino, flags)
+        return opened, self.attributes(node)
+
+    async def _create_new(self, parent: Node, name: str, flags: int) -> tuple[Opened, Attributes]:
+        state = self._state
+        at = parent.location.child(name)
+        above = await state.metadata.stat(parent.location)
+        if not (above.may(WRITE_FILE) or above.may("create_container")):
+            raise AccessDeniedError(f"You may not create files in {parent.location}.", path=str(at))
+        known = state.inodes.child(parent, name)
+        if known is not None and known.open_count:  # removed by somebody else while we have it open: another file now
+            state.inodes.unlink(known)
+        node = state.inodes.ensure(parent, name, Kind.FILE)
+        async with self._opening(node) as file:
+            if file.session is None:
+                file.session = state.commits.begin(at, None, lock=lambda: _lock_of(file), created=True)
+                file.entry = Entry(name=name, kind=Kind.FILE, mtime_ns=state.wall_clock_ns())
+            opened = self._add_handle(file, flags, writes=True)
+        return opened, self.attributes(node)
+
+    async def _begin_reading(self, file: OpenFile) -> None:
+        """Bind the file to the server's version of this moment; a file with unsent writes is its own truth."""
+        if file.session is not None:
+            return
+        node = file.node
+        if not node.is_linked:
+            if file.reader is None:
+                raise StaleError(f"{node.location} was deleted.", path=str(node.location))
+            return
+        entry = await self._state.metadata.stat(node.location, fresh=True)
+        self._accept_version(file, entry)
+        if not entry.may(READ_FILE):
+            raise AccessDeniedError(f"You may not read {node.location}.", path=str(node.location))
+        if file.reader is None:
+            file.entry = entry
+            file.reader = self._state.content.open(node.location, entry)
+
+    async def _begin_writing(self, file: OpenFile) -> None:
+        """Take the lease, then Stat: the version seen under the lock is the base of what will be committed."""
+        if file.session is not None:
+            return
+        node, state = file.node, self._state
+        at = node.location
+        if not node.is_linked:
+            raise StaleError(f"{at} was deleted.", path=str(at))
+        seen = await state.metadata.stat(at)
+        if seen.kind is Kind.DIRECTORY:
+            raise IsDirectoryError(f"{at} is a directory.", path=str(at))
+        if not seen.may(WRITE_FILE):
+            raise AccessDeniedError(f"You may not write {at}.", path=str(at))
+        lease = await state.leases.acquire(at, seen)
+        try:
+            entry = await state.metadata.stat(at, fresh=True)
+            self._accept_version(file, entry)
+        except BaseException:
+            if lease is not None:
+                lease.release()
+            raise
+        # CHECKPOINT-FREE: from here to the end the file, its lease and its session belong together.
+        file.lease = lease
+        file.entry = entry
+        if file.reader is None:
+            file.reader = state.content.open(at, entry)
+        file.session = state.commits.begin(at, entry, lock=lambda: _lock_of(file))
+
+    def _accept_version(self, file: OpenFile, entry: Entry) -> None:
+        """Refuse to put a second version under an inode whose first one is still open.
+
+        Raises: StaleError: the inode was orphaned; a new lookup finds the new one.
+        """
+        node = file.node
+        if entry.kind is not node.kind:
+            self._state.inodes.unlink(node)
+            raise StaleError(f"{node.location} is of another kind now; open it again.", path=str(node.location))
+        if file.handles and file.entry is not None and file.entry.version != entry.version:
+            log.info("open_file_changed_on_server", path=str(node.location), was=str(file.entry.version), now=str(entry.version))
+            self._state.inodes.unlink(node)
+            raise StaleError(
+                f"{node.location} changed on the server while it was open here; open it again.", path=str(node.location)
+            )
+
+    def _check_writable(self, node: Node, *, writes: bool) -> None:
+        if writes and self._state.options.is_read_only:
+            raise NotPermittedError(f"{node.location}: this mount is read-only.", path=str(node.location))
+
+    @asynccontextmanager
+    async def _opening(self, node: Node) -> AsyncIterator[OpenFile]:
+        """The inode's ``OpenFile`` under its gate; forgotten again if nothing was opened."""
+        state = self._state
+        state.inodes.hold(node)
+        gates = self._gates.setdefault(node.ino, _Gates(trio.Lock(), trio.Lock()))
+        try:
+            async with gates.life:
+                file = state.open_files.setdefault(node.ino, OpenFile(node))
+                try:
+                    yield file
+                finally:
+                    if not file.handles:
+                        self._forget(file)
+        finally:
+            state.inodes.unhold(node)
+
+    def _add_handle(self, file: OpenFile, flags: int, *, writes: bool) -> Opened:
+        fh = Fh(next(self._numbers))
+        access = flags & os.O_ACCMODE
+        self._handles[fh] = Handle(
+            fh,
+            file,
+            is_writer=writes,
+            can_write=access != os.O_RDONLY,
+            appends=bool(flags & os.O_APPEND),
+        )
+        file.handles.add(fh)
+        self._state.inodes.hold(file.node)
+        if writes:
+            file.writers += 1
+        version = file.entry.version if file.entry and file.session is None else None
+        keep = version is not None and file.node.kernel_version == version
+        if file.session is None:
+            file.node.kernel_version = version
+        elif len(file.handles) > 1:
+            keep = True  # the pages are the open file's own
+        return Opened(fh, keep_pages=keep)
+
+    # --- reading and writing ---------------------------------------------------------------------------------------
+
+    async def read(self, fh: Fh, offset: int, size: int) -> bytes:
+        """Bytes of the open version with all writes made here; short only at the end of the file. Raises: StaleError."""
+        handle = self._handle(fh)
+        file = handle.file
+        session = file.session
+        if session is not None and (session.is_dirty or file.reader is None):
+            return await session.read(offset, size)
+        if file.reader is None:
+            raise BadHandleError("The file is not open for reading.", path=str(file.node.location))
+        now = file.reader.read_now(offset, size)
+        return now if now is not None else await file.reader.read(offset, size)
+
+    async def write(self, fh: Fh, offset: int, data: bytes) -> int:
+        """Stage bytes; they are on the server after flush or fsync. O_APPEND handles write at the end, whole."""
+        handle = self._handle(fh)
+        session = handle.file.session
+        if not handle.can_write or session is None:
+            raise BadHandleError("The file is not open for writing.", path=str(handle.file.node.location))
+        if not handle.appends:
+            return await session.write(offset, data)
+        async with self._gates[handle.file.node.ino].append:
+            return await session.write(session.size, data)
+
+    async def truncate(self, ino: Ino, size: int, fh: Fh | None) -> None:
+        """ftruncate(2) through a handle, or truncate(2): then the new size is on the server when this returns."""
+        if fh is not None and self._handle(fh).file.session is not None:
+            session = self._handle(fh).file.session
+            assert session is not None
+            await session.truncate(size)
+            return
+        opened = await self.open(ino, os.O_WRONLY)
+        try:
+            session = self._handle(opened.fh).file.session
+            assert session is not None
+            await session.truncate(size)
+            if self._handle(opened.fh).file.writers == 1:
+                await self.flush(opened.fh)
+        finally:
+            await self._release_shielded(opened.fh)
+
+    async def flush(self, fh: Fh) -> None:
+        """close(2) of one descriptor: commit what was written; the program gets the server's error.
+
+        Cancellation: the bytes stay in the journal.
+        """
+        handle = self._handle(fh)
+        if handle.is_writer:
+            await self._commit(handle.file)
+
+    async def fsync(self, fh: Fh) -> None:
+        """fsync(2): everything written through any handle of the file is on the server."""
+        await self._commit(self._handle(fh).file)
+
+    async def _commit(self, file: OpenFile) -> None:
+        session, node = file.session, file.node
+        if session is None or not session.is_dirty or not node.is_linked:
+            return
+        entry = await session.commit()
+        self.committed(file, entry)
+
+    def committed(self, file: OpenFile, entry: Entry) -> None:
+        """The open file has a new version on the server: ours."""
+        at = file.node.location
+        self._state.metadata.put(at, entry)
+        file.entry = entry
+        if file.reader is not None:
+            file.reader.close()
+        file.reader = self._state.content.open(at, entry)
+
+    def touched(self, file: OpenFile, entry: Entry) -> None:
+        """The open file's attributes changed on the server through us (a new mtime), its bytes did not."""
+        if file.session is None and file.entry is not None and entry.size == file.entry.size:
+            file.entry = entry
+
+    async def release(self, fh: Fh) -> None:
+        """The last descriptor of a handle is closed; bytes that a mapping wrote after the last flush are committed now.
+
+        Errors of that commit reach nobody but the log and the journal.
+
+        Cancellation: the handle is closed all the same; unsent bytes stay in the journal.
+        """
+        handle = self._handle(fh)
+        file = handle.file
+        gate = self._gates[file.node.ino].life
+        with trio.CancelScope(shield=True):  # bounded: whoever holds the gate has a deadline
+            await gate.acquire()
+        try:
+            del self._handles[fh]
+            if handle.is_writer:
+                file.writers -= 1
+                if file.writers == 0:
+                    await self._end_writing(file)
+        finally:
+            # CHECKPOINT-FREE: the handle is gone whatever happened above.
+            file.handles.discard(fh)
+            if not file.handles:
+                self._forget(file)
+            self._state.inodes.unhold(file.node)
+            gate.release()
+
+    async def _end_writing(self, file: OpenFile) -> None:
+        session = file.session
+        try:
+            if session is not None and session.is_dirty and file.node.is_linked:
+                await self._commit(file)
+        finally:
+            # CHECKPOINT-FREE: the session and its lease end together.
+            file.session = None
+            if session is not None:
+                file.is_tainted = session.state != "clean"
+                session.close()
+            if file.lease is not None:
+                file.lease.release()
+                file.lease = None
+
+    async def _release_shielded(self, fh: Fh) -> None:
+        with trio.move_on_after(30, shield=True):
+            await self.release(fh)
+
+    def _forget(self, file: OpenFile) -> None:
+        """Nothing has the file open: let go of its content."""
+        if file.session is not None:
+            file.is_tainted = file.session.state != "clean"
+            file.session.close()
+            file.session = None
+        if file.lease is not None:
+            file.lease.release()
+            file.lease = None
+        if file.reader is not None:
+            file.reader.close()
+            file.reader = None
+        if file.entry is not None and file.node.is_linked:
+            file.node.kernel_version = None if file.is_tainted else file.entry.version
+        self._state.open_files.pop(file.node.ino, None)
+        gates = self._gates.get(file.node.ino)
+        if gates is not None and not gates.life.statistics().tasks_waiting:
+            del self._gates[file.node.ino]
+
+    # --- helpers for the tree --------------------------------------------------------------------------------------
+
+    async def keep_readable(self, file: OpenFile) -> None:
+        """Bring all bytes of an open file here, before its name is deleted on the server."""
+        if file.session is not None:
+            await file.session.detach()
+        elif file.reader is not None and file.entry is not None and not file.reader.is_complete:
+            for offset in range(0, file.entry.size, _READ_PIECE_BYTES):
+                await file.reader.read(offset, _READ_PIECE_BYTES)
+
+    def attributes(self, node: Node) -> Attributes:
+        """Attributes of an open file, without asking anybody. Raises: KeyError if it is not open."""
+        file = self._state.open_files[node.ino]
+        assert file.entry is not None
+        return self._state.attributes(node, file.entry)
+
+    def _handle(self, fh: Fh) -> Handle:
+        try:
+            return self._handles[fh]
+        except KeyError:
+            raise BadHandleError(f"File handle {fh} is not open.") from None
+
+    def close_all(self) -> None:
+        """At the end of the mount: every session goes to the journal or away, every lease is released."""
+        for file in list(self._state.open_files.values()):
+            self._forget(file)
+        self._handles.clear()

@@ -1,0 +1,78 @@
+"""What the parts of the vfs share: the inode table, the open files, and the core services they call.
+
+Owns nothing but the wiring. Built by ``app`` (or a test), handed to ``Tree``, ``Files`` and ``Xattrs``; all of it is used
+from the trio thread only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from cs3fuse.cache.content import ContentReader, ContentStore
+from cs3fuse.cache.metadata import MetadataCache
+from cs3fuse.capabilities import CapabilityBook
+from cs3fuse.commit.engine import CommitEngine, WriteSession
+from cs3fuse.locks.manager import Lease, LeaseManager
+from cs3fuse.model import Entry, Fh, Ino
+from cs3fuse.ports import RemoteTree
+from cs3fuse.vfs.attributes import Attributes, Owner, attributes_of
+from cs3fuse.vfs.inodes import InodeTable, Node
+
+
+@dataclass(frozen=True, slots=True)
+class VfsOptions:
+    """How the mount behaves. ``attribute_valid_s``: seconds that the kernel may keep attributes and names."""
+
+    owner: Owner
+    attribute_valid_s: float = 0.5
+    is_read_only: bool = False
+
+
+class OpenFile:
+    """One open inode, shared by all its handles.
+
+    ``entry`` is the version that is open (for a new file: what stat shows until the server has it). With a ``session`` all
+    reads and writes go through it; without one reads go through ``reader``. INVARIANT: ``writers`` > 0 exactly while
+    ``session`` is set and the last writer has not been released. ``is_tainted``: the kernel's pages hold bytes that the
+    server does not have (a commit failed): they must not outlive the last handle.
+    """
+
+    __slots__ = ("entry", "handles", "is_tainted", "lease", "node", "reader", "session", "writers")
+
+    def __init__(self, node: Node) -> None:
+        self.node = node
+        self.entry: Entry | None = None
+        self.reader: ContentReader | None = None
+        self.session: WriteSession | None = None
+        self.lease: Lease | None = None
+        self.handles: set[Fh] = set()
+        self.writers = 0
+        self.is_tainted = False
+
+
+@dataclass(slots=True)
+class VfsState:
+    """Everything that a vfs operation may need."""
+
+    inodes: InodeTable
+    tree: RemoteTree
+    metadata: MetadataCache
+    content: ContentStore
+    commits: CommitEngine
+    leases: LeaseManager
+    book: CapabilityBook
+    options: VfsOptions
+    wall_clock_ns: Callable[[], int]
+    open_files: dict[Ino, OpenFile] = field(default_factory=dict)
+
+    def attributes(self, node: Node, entry: Entry) -> Attributes:
+        """What stat shows: the open version with its unsent writes where the file is open, else the entry."""
+        file = self.open_files.get(node.ino)
+        shown = attributes_of(node.ino, entry, self.options.owner, self.options.attribute_valid_s)
+        if file is None or file.entry is None:
+            return shown
+        session = file.session
+        size = session.size if session else file.entry.size
+        mtime_ns = session.mtime_ns if session else file.entry.mtime_ns
+        return Attributes(shown.ino, shown.mode, size, mtime_ns, shown.uid, shown.gid, shown.valid_s)

@@ -1,0 +1,141 @@
+"""Extended attributes: ``user.*`` is CS3 arbitrary metadata, ``user.cs3.*`` is what we know of the file, read-only.
+
+Called by ``kernel.operations`` from the trio thread. Metadata values are text in CS3 (servers drop what is not UTF-8), so other
+bytes travel as ``base64:`` text.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+
+from cs3fuse.errors import BadRequestError, NoAttributeError, NotPermittedError, UnsupportedError
+from cs3fuse.model import Entry, Ino, Lock
+from cs3fuse.vfs.inodes import Node
+from cs3fuse.vfs.state import VfsState
+from cs3fuse.vfs.tree import Tree
+
+_USER = "user."
+_OURS = "user.cs3."
+_BASE64 = "base64:"
+_VALUE_MAX_BYTES = 65536  # XATTR_SIZE_MAX of Linux, linux/limits.h
+# Keys that servers give a meaning of their own: "mtime" sets times, "etag" is stored and never returned as such.
+_RESERVED_KEYS = frozenset({"mtime", "etag"})
+
+
+def encode_value(value: bytes) -> str:
+    """Metadata text for an attribute's bytes; ``decode_value`` gives the bytes back."""
+    try:
+        text = value.decode("utf-8")
+    except UnicodeDecodeError:
+        text = ""
+    if text.startswith(_BASE64) or "\x00" in text or text.encode() != value:
+        return _BASE64 + base64.b64encode(value).decode("ascii")
+    return text
+
+
+def decode_value(text: str) -> bytes:
+    """The bytes of a metadata text; text that only looks like ours is returned as it is."""
+    if text.startswith(_BASE64):
+        try:
+            return base64.b64decode(text[len(_BASE64) :], validate=True)
+        except binascii.Error:
+            pass
+    return text.encode()
+
+
+def describe_lock(entry: Entry) -> str:
+    """The lock of an entry as JSON, "" if it has none; the lock id stays secret (knowing it is enough to write)."""
+    lock = entry.lock
+    if lock is None:
+        return ""
+    until = datetime.fromtimestamp(lock.expires_at, tz=UTC).isoformat() if lock.expires_at else None
+    return json.dumps({"application": lock.app_name, "user": lock.user, "type": lock.kind, "until": until})
+
+
+class Xattrs:
+    """Operations on extended attributes."""
+
+    def __init__(self, state: VfsState, tree: Tree) -> None:
+        self._state = state
+        self._tree = tree
+        self._virtual: Mapping[str, Callable[[Node, Entry], str]] = {
+            "user.cs3.id": lambda _node, entry: str(entry.id) if entry.id else "",
+            "user.cs3.etag": lambda _node, entry: entry.etag,
+            "user.cs3.checksum": lambda _node, entry: f"{entry.checksum.kind}:{entry.checksum.hex}" if entry.checksum else "",
+            "user.cs3.owner": lambda _node, entry: entry.owner,
+            "user.cs3.path": lambda node, _entry: str(node.location),
+            "user.cs3.permissions": lambda _node, entry: ",".join(sorted(entry.permissions or ())),
+            "user.cs3.lock": lambda _node, entry: describe_lock(entry),
+            "user.cs3.state": self._state_of,
+        }
+
+    def _state_of(self, node: Node, _entry: Entry) -> str:
+        file = self._state.open_files.get(node.ino)
+        return file.session.state if file is not None and file.session is not None else "clean"
+
+    async def get(self, ino: Ino, name: str) -> bytes:
+        """Value of an attribute. Raises: NoAttributeError."""
+        if not name.startswith(_USER):  # the kernel asks for security.capability before every write: no call for that
+            raise NoAttributeError(f"There is no attribute {name}.")
+        node, entry = await self._tree.entry(ino)
+        virtual = self._virtual.get(name)
+        if virtual is not None:
+            text = virtual(node, entry)
+            if text:
+                return text.encode()
+        elif (key := name[len(_USER) :]) in entry.metadata:
+            return decode_value(entry.metadata[key])
+        raise NoAttributeError(f"{node.location} has no attribute {name}.", path=str(node.location))
+
+    async def list(self, ino: Ino) -> list[str]:
+        """Names of the attributes that have a value."""
+        node, entry = await self._tree.entry(ino)
+        names = [name for name, virtual in self._virtual.items() if virtual(node, entry)]
+        return names + [_USER + key for key in entry.metadata if not (_USER + key).startswith(_OURS)]
+
+    async def set(self, ino: Ino, name: str, value: bytes) -> None:
+        """Set an attribute. Raises: NotPermittedError for ours; UnsupportedError outside ``user.``; BadRequestError if too large."""
+        key = self._writable_key(name)
+        if len(value) > _VALUE_MAX_BYTES:
+            raise BadRequestError(f"The value of {name} has more than {_VALUE_MAX_BYTES} bytes.")
+        node = self._state.inodes.get(ino)
+        await self._state.tree.set_metadata(node.location, {key: encode_value(value)}, lock=self._lock(ino))
+        await self._refresh(node)
+
+    async def remove(self, ino: Ino, name: str) -> None:
+        """Remove an attribute. Raises: NoAttributeError."""
+        key = self._writable_key(name)
+        node, entry = await self._tree.entry(ino)
+        if key not in entry.metadata:
+            raise NoAttributeError(f"{node.location} has no attribute {name}.", path=str(node.location))
+        await self._state.tree.unset_metadata(node.location, [key], lock=self._lock(ino))
+        await self._refresh(node)
+
+    def _writable_key(self, name: str) -> str:
+        if name.startswith(_OURS):
+            raise NotPermittedError(f"{name} is told by cs3fuse and cannot be changed.")
+        if not name.startswith(_USER) or name == _USER:
+            raise UnsupportedError(f"CS3 carries attributes below user. only, not {name}.")
+        key = name[len(_USER) :]
+        if key in _RESERVED_KEYS:
+            raise NotPermittedError(f"The metadata key {key} has a meaning of its own on CS3 servers and cannot be set here.")
+        if self._state.options.is_read_only:
+            raise NotPermittedError(f"{name}: this mount is read-only.")
+        return key
+
+    def _lock(self, ino: Ino) -> Lock | None:
+        file = self._state.open_files.get(ino)
+        return file.lease.lock if file is not None and file.lease is not None else None
+
+    async def _refresh(self, node: Node) -> None:
+        """See the change at once, also in an open file (metadata may change the etag but not the bytes)."""
+        at = node.location
+        self._state.metadata.forget(at)
+        entry = await self._state.metadata.stat(at, fresh=True)
+        file = self._state.open_files.get(node.ino)
+        if file is not None and file.session is None and file.entry is not None and file.entry.size == entry.size:
+            file.entry = entry
