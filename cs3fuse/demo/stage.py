@@ -82,7 +82,7 @@ class Stage:
 
     def start_gateway(self) -> None:
         """Start the embedded gateway and wait until it says where it listens."""
-        command = [sys.executable, "-m", "cs3fuse.emulator", str(self.gateway_root), "--profile", self.profile]
+        command = [sys.executable, "-m", "cs3fuse.emulator", "--root", str(self.gateway_root), "--profile", self.profile]
         with (self.folder / "gateway.log").open("w") as log:
             self._gateway = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log, text=True, start_new_session=True
@@ -91,7 +91,7 @@ class Stage:
         line = _read_line(self._gateway.stdout, _START_S)
         try:
             told = json.loads(line)
-            self.address = f"127.0.0.1:{int(told['grpc_port'])}"
+            self.address = f"127.0.0.1:{int(told['grpc'])}"
         except (ValueError, KeyError, TypeError) as exc:
             raise DemoError(
                 f"the gateway did not start: {_tail(self.folder / 'gateway.log') or line or 'no word from it'}"
