@@ -1,0 +1,201 @@
+"""HTTP connections to the data server that can be stopped from outside.
+
+Owns the urllib3 pool and the way a running transfer is ended: its socket is shut down, so that the worker thread fails at once wherever
+it waits. Used by ``client.transfers``: requests from worker threads, ``Transfer.stop`` and ``ConnectionPool.close`` from the trio thread.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import ssl
+import threading
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import urllib3
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+
+from cs3fuse.errors import UnavailableError
+
+CONNECT_S = 10.0
+PROGRESS_S = 60.0
+BLOCK_BYTES = 1 << 20
+
+_ownership = threading.Lock()
+_running = threading.local()
+
+
+class StoppedError(Exception):
+    """The transfer was told to stop; only the worker thread sees this."""
+
+
+class Transfer:
+    """One running request. ``stop`` may be called from any thread, at any time, more than once."""
+
+    def __init__(self) -> None:
+        self._is_stopped = False
+        self._connection: _StoppableMixin | None = None
+        # Whether anything, a header included, may have reached the server.
+        self.has_sent = False
+
+    @property
+    def is_stopped(self) -> bool:
+        """Whether somebody gave this transfer up."""
+        return self._is_stopped
+
+    def stop(self) -> None:
+        """End it: a thread that waits for the network fails at once."""
+        with _ownership:
+            self._is_stopped = True
+            connection = self._connection
+            # A connection that went back to the pool may serve somebody else by now.
+            if connection is not None and connection.owner is self and connection.live_socket is not None:
+                _shut_down(connection.live_socket)
+
+    def run_unless_stopped(self, action: Callable[[], int]) -> int:
+        """Do something short that must not happen after ``stop`` returned. Raises: StoppedError."""
+        with _ownership:
+            if self._is_stopped:
+                raise StoppedError
+            return action()
+
+    def check(self) -> None:
+        """Raise StoppedError if somebody gave this transfer up."""
+        if self._is_stopped:
+            raise StoppedError
+
+    def take(self, connection: _StoppableMixin) -> None:
+        """Become the owner of a connection for one request."""
+        with _ownership:
+            if self._is_stopped:
+                raise StoppedError
+            self._connection = connection
+            connection.owner = self
+
+
+def _shut_down(sock: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        # Not SSLSocket.shutdown: it drops the TLS state first, and a thread in the middle of a write would go on in plain text.
+        socket.socket.shutdown(sock, socket.SHUT_RDWR)
+
+
+class _StoppableMixin:
+    """What our connections add to urllib3's: they know whose request they carry, and send with a time-out per progress."""
+
+    owner: Transfer | None = None
+    live_socket: socket.socket | None = None
+
+    def request(self, *args: Any, **kwargs: Any) -> None:
+        """Send a request; called by the pool in the worker thread."""
+        transfer = getattr(_running, "transfer", None)
+        if transfer is not None:
+            transfer.take(self)
+        super().request(*args, **kwargs)  # type: ignore[misc]
+
+    def send(self, data: Any) -> None:
+        """Send bytes; the socket's time-out holds for each piece that leaves, not for all together (as ``sendall`` would)."""
+        if not isinstance(data, (bytes, bytearray, memoryview)):
+            super().send(data)  # type: ignore[misc]
+            return
+        sock = getattr(self, "sock", None)
+        if sock is None:
+            self.connect()  # type: ignore[attr-defined]
+            sock = self.sock  # type: ignore[attr-defined]
+        self._watch(sock)
+        # urllib3 sends under the time-out for connecting.
+        sock.settimeout(PROGRESS_S)
+        view = memoryview(data)
+        while view:
+            if self.owner is not None:
+                self.owner.check()
+                self.owner.has_sent = True
+            view = view[sock.send(view) :]
+
+    def _watch(self, sock: socket.socket) -> None:
+        if self.live_socket is sock:
+            return
+        with _ownership:
+            self.live_socket = sock
+
+
+class _StoppableHTTP(_StoppableMixin, HTTPConnection):
+    """Plain HTTP."""
+
+
+class _StoppableHTTPS(_StoppableMixin, HTTPSConnection):
+    """HTTP over TLS."""
+
+
+class _HTTPPool(HTTPConnectionPool):
+    ConnectionCls = _StoppableHTTP
+
+
+class _HTTPSPool(HTTPSConnectionPool):
+    ConnectionCls = _StoppableHTTPS
+
+
+class ConnectionPool:
+    """Kept-alive connections to the data servers of one gateway. Never retries, never follows a redirect.
+
+    Args: ``tls`` None means that the gateway is spoken to without TLS: then plain HTTP is accepted for data, else it is refused.
+    """
+
+    def __init__(self, *, tls: ssl.SSLContext | None, size: int) -> None:
+        self._is_plain_allowed = tls is None
+        if tls is None:
+            tls = ssl.create_default_context()
+        is_verified = tls.verify_mode is ssl.CERT_REQUIRED
+        if not is_verified:
+            # Said once, loudly, when the channel was opened; not again for each connection.
+            warnings.simplefilter("ignore", urllib3.exceptions.InsecureRequestWarning)
+        self._pool = urllib3.PoolManager(
+            num_pools=16,
+            maxsize=size,
+            retries=False,
+            ssl_context=tls,
+            cert_reqs="CERT_REQUIRED" if is_verified else "CERT_NONE",
+            assert_hostname=None if is_verified else False,
+            timeout=urllib3.Timeout(connect=CONNECT_S, read=PROGRESS_S),
+            # http.client would send files in pieces of 16 KiB otherwise.
+            blocksize=BLOCK_BYTES,
+        )
+        self._pool.pool_classes_by_scheme = {"http": _HTTPPool, "https": _HTTPSPool}
+
+    def check_url(self, url: str) -> None:
+        """Raise UnavailableError for an address that must not be used: the token would be readable on the way."""
+        scheme = url.partition("://")[0].lower()
+        if scheme == "https" or (scheme == "http" and self._is_plain_allowed):
+            return
+        if scheme == "http":
+            raise UnavailableError(
+                "The gateway wants data to be sent without TLS, although it is spoken to with TLS; that is refused. "
+                "Let the server announce an https address, or mount cs3+plain://."
+            )
+        raise UnavailableError(f"The gateway names a data server that is not one: {url[:80]!r}.")
+
+    def request(
+        self, transfer: Transfer, method: str, url: str, headers: dict[str, str], *, body: Any = None, answer_s: float = PROGRESS_S
+    ) -> urllib3.BaseHTTPResponse:
+        """Send a request and return the response with its body unread. Raises urllib3's errors, and StoppedError."""
+        transfer.check()
+        _running.transfer = transfer
+        try:
+            return self._pool.request(
+                method,
+                url,
+                body=body,
+                headers=headers,
+                preload_content=False,
+                decode_content=False,
+                redirect=False,
+                timeout=urllib3.Timeout(connect=CONNECT_S, read=answer_s),
+            )
+        finally:
+            _running.transfer = None
+
+    def close(self) -> None:
+        """Close what is idle."""
+        self._pool.clear()

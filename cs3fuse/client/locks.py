@@ -1,0 +1,110 @@
+"""CS3 locks: the client's ``RemoteLocks``.
+
+Owns how a lock is spelled and what the answers mean. Called by ``locks`` through the port, from the trio thread; holds no state.
+Source: provider_api.proto SetLock, GetLock, RefreshLock, Unlock; resources.proto Lock.
+"""
+
+from __future__ import annotations
+
+import math
+
+import structlog
+from cs3.storage.provider.v1beta1 import provider_api_pb2, resources_pb2
+from cs3.types.v1beta1 import types_pb2
+
+from cs3fuse.client import decode
+from cs3fuse.client.calls import Calls, Effect
+from cs3fuse.client.references import reference
+from cs3fuse.client.tree import Cs3Tree
+from cs3fuse.errors import (
+    BadRequestError,
+    Cs3FuseError,
+    LockedError,
+    NotFoundError,
+    OutcomeUnknownError,
+    ServerError,
+    UnsupportedError,
+)
+from cs3fuse.model import Location, Lock, LockInfo
+
+_log = structlog.get_logger(__name__)
+
+
+class Cs3Locks:
+    """``ports.RemoteLocks`` over CS3 calls."""
+
+    def __init__(self, calls: Calls, tree: Cs3Tree) -> None:
+        self._calls = calls
+        self._tree = tree
+
+    async def set_lock(self, at: Location, lock: Lock) -> None:
+        """See the port. LockedError carries the holder where the server tells it; a lost answer counts as done when the lock is ours."""
+        request = provider_api_pb2.SetLockRequest(ref=reference(at), lock=_message(lock))
+        try:
+            await self._calls.invoke("SetLock", request, path=str(at), effect=Effect.MUTATION)
+        except LockedError as exc:
+            raise await self._with_holder(at, exc) from exc
+        except OutcomeUnknownError:
+            holder = await self.get_lock(at)
+            if holder is None or holder.lock_id != lock.lock_id:
+                raise
+        except ServerError as exc:
+            raise await self._unsupported(at, exc) from exc
+
+    async def get_lock(self, at: Location) -> LockInfo | None:
+        """See the port."""
+        request = provider_api_pb2.GetLockRequest(ref=reference(at))
+        try:
+            response = await self._calls.invoke("GetLock", request, path=str(at))
+        except NotFoundError:
+            return None
+        except ServerError as exc:
+            raise await self._unsupported(at, exc) from exc
+        return decode.lock_info(response.lock) if response.lock.lock_id else None
+
+    async def refresh_lock(self, at: Location, lock: Lock) -> None:
+        """See the port. ``existing_lock_id`` is sent: a lock of the same program but another id is not ours."""
+        request = provider_api_pb2.RefreshLockRequest(ref=reference(at), lock=_message(lock), existing_lock_id=lock.lock_id)
+        await self._calls.invoke("RefreshLock", request, path=str(at), effect=Effect.MUTATION)
+
+    async def unlock(self, at: Location, lock: Lock) -> None:
+        """See the port. A lost answer counts as done when the lock is not ours any more."""
+        request = provider_api_pb2.UnlockRequest(ref=reference(at), lock=_message(lock))
+        try:
+            await self._calls.invoke("Unlock", request, path=str(at), effect=Effect.MUTATION)
+        except OutcomeUnknownError:
+            holder = await self.get_lock(at)
+            if holder is not None and holder.lock_id == lock.lock_id:
+                raise
+
+    async def _with_holder(self, at: Location, refused: LockedError) -> LockedError:
+        """The refusal with the name of the holder, as far as it can be learnt."""
+        try:
+            holder = await self.get_lock(at)
+        except Cs3FuseError as exc:
+            _log.debug("lock_holder_unknown", path=str(at), reason=str(exc))
+            holder = None
+        if holder is None:
+            return refused
+        who = holder.user or holder.app_name or "somebody else"
+        return LockedError(f"{at} is locked by {who}.", lock=holder, call=refused.call, path=refused.path, trace=refused.trace)
+
+    async def _unsupported(self, at: Location, failure: ServerError) -> Cs3FuseError:
+        """What INTERNAL means at a lock call: no such file, or no locks on this storage (Reva never says UNIMPLEMENTED)."""
+        await self._tree.stat(at)
+        return UnsupportedError(f"The storage of {at} has no locks.", call=failure.call, path=str(at), trace=failure.trace)
+
+
+def _message(lock: Lock) -> resources_pb2.Lock:
+    """A WRITE lock with everything that servers need: without an expiration GetLock crashes on some.
+
+    ``user`` stays empty: with it, Unlock would have to repeat it exactly (OpenCloud).
+    """
+    if lock.expires_at <= 0:
+        raise BadRequestError("A lock without an expiration is never sent.")
+    return resources_pb2.Lock(
+        lock_id=lock.lock_id,
+        type=resources_pb2.LOCK_TYPE_WRITE,
+        app_name=lock.app_name,
+        expiration=types_pb2.Timestamp(seconds=math.ceil(lock.expires_at)),
+    )

@@ -1,0 +1,343 @@
+"""Bytes over HTTP: one GET into a sink, one PUT from a descriptor, in worker threads.
+
+Owns what happens on the wire of one request and nothing of why it is made. ``download`` and ``upload`` block and run in a worker thread;
+``TransferThreads`` starts them from the trio thread and ends them when their caller is cancelled. Nothing here repeats a request.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TypeVar
+
+import trio
+import urllib3
+
+from cs3fuse.client.connections import BLOCK_BYTES, PROGRESS_S, ConnectionPool, StoppedError, Transfer
+from cs3fuse.client.errors import printable
+from cs3fuse.errors import (
+    BadDataError,
+    Cs3FuseError,
+    DeadlineError,
+    LocalStorageError,
+    OutcomeUnknownError,
+    RangesUnsupportedError,
+    StaleError,
+    UnavailableError,
+)
+from cs3fuse.model import ByteRange
+from cs3fuse.ports import Fetched, Sink
+
+T = TypeVar("T")
+
+_CONTENT_RANGE = re.compile(r"bytes (\d{1,19})-(\d{1,19})/(\d{1,19}|\*)")
+# What is left of an answer is read to keep the connection, if it is this little; else a new connection is cheaper.
+_DRAIN_BYTES = 64 * 1024
+# How fast a server must at least put away what it received before it answers: EOS and OCM answer only after that.
+_SETTLE_BYTES_PER_S = 10_000_000
+_LONGEST_ANSWER_S = 600.0
+
+
+class HttpStatusError(Exception):
+    """The data server answered with a status that is no success; nothing reached the sink."""
+
+    def __init__(self, status: int) -> None:
+        super().__init__(f"HTTP {status}")
+        self.status = status
+
+
+class OtherSizeError(Exception):
+    """The answer belongs to a file of another size than expected; nothing reached the sink."""
+
+    def __init__(self, total: int) -> None:
+        super().__init__(f"{total} bytes")
+        self.total = total
+
+
+class NoAnswerError(Exception):
+    """The connection failed before the answer to a GET began; nothing reached the sink, so it may be tried again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Download:
+    """One GET. ``etag`` "" means that the version is not known by etag; ``path`` is for sentences."""
+
+    url: str
+    headers: Mapping[str, str]
+    wanted: ByteRange | None
+    size: int
+    etag: str
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """One PUT of bytes 0 to ``size`` of ``fd``; ``path`` is for sentences."""
+
+    url: str
+    headers: Mapping[str, str]
+    fd: int
+    size: int
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class Uploaded:
+    """How a PUT was answered; ``etag`` None where the answer had none."""
+
+    status: int
+    etag: str | None
+
+
+class TransferThreads:
+    """Runs blocking transfers in a bounded number of threads."""
+
+    def __init__(self, *, limit: int) -> None:
+        self._limiter = trio.CapacityLimiter(limit)
+        self._running: set[Transfer] = set()
+
+    async def run(self, work: Callable[[Transfer], T]) -> T:
+        """Run ``work`` in a thread.
+
+        Cancellation: at once. The thread is told to stop and its socket is shut down; it ends by itself, at the latest after the time-out
+        for connecting, and holds its place in the limit until then.
+        """
+        transfer = Transfer()
+        self._running.add(transfer)
+        try:
+            return await trio.to_thread.run_sync(work, transfer, abandon_on_cancel=True, limiter=self._limiter)
+        except StoppedError as exc:
+            raise UnavailableError("The transfer was given up because the mount is ending.") from exc
+        finally:
+            transfer.stop()
+            self._running.discard(transfer)
+
+    def close(self) -> None:
+        """Stop every running transfer."""
+        for transfer in tuple(self._running):
+            transfer.stop()
+
+
+def download(pool: ConnectionPool, transfer: Transfer, order: Download, sink: Sink) -> Fetched:
+    """GET into the sink, in this thread. Every check of the version comes before the first byte.
+
+    Raises: HttpStatusError, OtherSizeError, NoAnswerError: nothing was written; StaleError, RangesUnsupportedError, BadDataError,
+    DeadlineError; StoppedError; whatever ``sink.write`` raises.
+    """
+    headers = dict(order.headers)
+    # Bodies must come as they are: a compressed one has no length to compare.
+    headers["Accept-Encoding"] = "identity"
+    if order.wanted is not None:
+        headers["Range"] = f"bytes={order.wanted.start}-{order.wanted.stop - 1}"
+    try:
+        response = pool.request(transfer, "GET", order.url, headers)
+    except (urllib3.exceptions.HTTPError, OSError) as exc:
+        transfer.check()
+        raise NoAnswerError(describe(exc)) from exc
+    try:
+        offset, skip, length, total = _placement(response, order)
+        _stream(response, transfer, sink, offset=offset, skip=skip, length=length, path=order.path)
+        return Fetched(etag=response.headers.get("ETag"), total=total)
+    finally:
+        _give_back(response)
+
+
+def _placement(response: urllib3.BaseHTTPResponse, order: Download) -> tuple[int, int, int, int]:
+    """Where the body belongs: (offset of its first wanted byte in the file, bytes to skip before it, bytes wanted, total size)."""
+    status = response.status
+    if status == 416 and order.wanted is not None and "Content-Range" not in response.headers:
+        # Reva's local, ceph and OCM drivers: with "Accept-Ranges: bytes", which says the opposite of the truth.
+        raise RangesUnsupportedError(f"The storage of {order.path} does not serve ranges.", call="GET", path=order.path)
+    if status not in {200, 206}:
+        raise HttpStatusError(status)
+    etag = response.headers.get("ETag")
+    if etag and order.etag and bare_etag(etag) != bare_etag(order.etag):
+        raise StaleError(
+            f"{order.path} was changed meanwhile: the server sent version {printable(etag)}.", call="GET", path=order.path
+        )
+    body = _remaining(response)
+    if status == 206:
+        if order.wanted is None:
+            raise BadDataError(
+                f"The server sent a piece of {order.path} although the whole was asked for.", call="GET", path=order.path
+            )
+        total = _check_content_range(response, order.wanted, order.path)
+        if total != order.size:
+            raise OtherSizeError(total)
+        if body is not None and body != len(order.wanted):
+            raise BadDataError(
+                f"The server sent {body} bytes of {order.path} instead of {len(order.wanted)}.", call="GET", path=order.path
+            )
+        return order.wanted.start, 0, len(order.wanted), total
+    if body is None:
+        raise BadDataError(
+            f"The server did not say how long {order.path} is ({_content_type(response)}): it may be an error page.",
+            call="GET",
+            path=order.path,
+        )
+    if body != order.size:
+        raise OtherSizeError(body)
+    if order.wanted is None:
+        return 0, 0, body, body
+    return order.wanted.start, order.wanted.start, len(order.wanted), body
+
+
+def _check_content_range(response: urllib3.BaseHTTPResponse, wanted: ByteRange, path: str) -> int:
+    told = response.headers.get("Content-Range", "")
+    match = _CONTENT_RANGE.fullmatch(told.strip())
+    if match is None or match[3] == "*" or (int(match[1]), int(match[2]) + 1) != (wanted.start, wanted.stop):
+        if (
+            match is not None
+            and match[3] != "*"
+            and int(match[1]) == wanted.start
+            and int(match[2]) + 1 == int(match[3]) < wanted.stop
+        ):
+            # Clipped at the end of a shorter file.
+            raise OtherSizeError(int(match[3]))
+        raise BadDataError(
+            f"The server sent another range of {path} than {wanted.start}-{wanted.stop - 1}: {printable(told) or _content_type(response)!r}.",
+            call="GET",
+            path=path,
+        )
+    return int(match[3])
+
+
+def _stream(
+    response: urllib3.BaseHTTPResponse, transfer: Transfer, sink: Sink, *, offset: int, skip: int, length: int, path: str
+) -> None:
+    """Hand ``length`` bytes after the first ``skip`` of the body to the sink."""
+    position, end = offset, offset + length
+    while position < end:
+        try:
+            piece = response.read1(BLOCK_BYTES)
+        except (urllib3.exceptions.HTTPError, OSError) as exc:
+            transfer.check()
+            if isinstance(exc, (urllib3.exceptions.ReadTimeoutError, TimeoutError)):
+                raise DeadlineError(f"No byte of {path} arrived for {PROGRESS_S:.0f} s.", call="GET", path=path) from exc
+            raise BadDataError(f"{path} ended at byte {position} of {end} ({describe(exc)}).", call="GET", path=path) from exc
+        transfer.check()
+        if not piece:
+            raise BadDataError(f"{path} ended at byte {position} of {end}.", call="GET", path=path)
+        view = memoryview(piece)
+        if skip:
+            dropped = min(skip, len(view))
+            skip -= dropped
+            view = view[dropped:]
+        if position + len(view) > end:
+            view = view[: end - position]
+        if view:
+            sink.write(position, view)
+            position += len(view)
+
+
+def _give_back(response: urllib3.BaseHTTPResponse) -> None:
+    """Return the connection to the pool if its answer was read, or is nearly; else close it."""
+    remaining = _remaining(response)
+    if remaining is not None and remaining <= _DRAIN_BYTES:
+        response.drain_conn()
+        response.release_conn()
+    else:
+        response.close()
+
+
+def _remaining(response: urllib3.BaseHTTPResponse) -> int | None:
+    remaining = getattr(response, "length_remaining", None)
+    return remaining if isinstance(remaining, int) else None
+
+
+class _Body:
+    """The body of a PUT as urllib3 reads it: pieces of one reused buffer."""
+
+    def __init__(self, transfer: Transfer, fd: int, size: int, path: str) -> None:
+        self._transfer = transfer
+        self._fd = fd
+        self._size = size
+        self._path = path
+        self._buffer = memoryview(bytearray(min(max(size, 1), BLOCK_BYTES)))
+        self.position = 0
+
+    def read(self, _amount: int = -1) -> memoryview:
+        """The next piece, empty at the end. The previous piece is no longer valid."""
+        self._transfer.check()
+        wanted = min(len(self._buffer), self._size - self.position)
+        if wanted <= 0:
+            return self._buffer[:0]
+        try:
+            count = os.preadv(self._fd, [self._buffer[:wanted]], self.position)
+        except OSError as exc:
+            raise LocalStorageError(
+                f"The local copy of {self._path} cannot be read: {exc.strerror}.", call="PUT", path=self._path
+            ) from exc
+        if count <= 0:
+            raise LocalStorageError(
+                f"The local copy of {self._path} is shorter than {self._size} bytes.", call="PUT", path=self._path
+            )
+        self.position += count
+        return self._buffer[:count]
+
+
+def upload(pool: ConnectionPool, transfer: Transfer, order: Upload) -> Uploaded:
+    """PUT, in this thread. The descriptor is duplicated, so the caller may close its own as soon as ``Transfer.stop`` was called.
+
+    Returns the answer, whatever its status. Raises: UnavailableError: no connection, nothing was sent; OutcomeUnknownError: it broke
+    later; LocalStorageError: the local file failed (what was sent of it may have been stored); StoppedError.
+    """
+    fd = transfer.run_unless_stopped(lambda: os.dup(order.fd))
+    try:
+        if os.fstat(fd).st_size < order.size:
+            raise LocalStorageError(
+                f"The local copy of {order.path} is shorter than {order.size} bytes.", call="PUT", path=order.path
+            )
+        body = _Body(transfer, fd, order.size, order.path)
+        # With the length given, urllib3 does not fall back to chunked encoding (OpenCloud: 206 and nothing stored).
+        headers = {**order.headers, "Content-Length": str(order.size)}
+        answer_s = min(PROGRESS_S + order.size / _SETTLE_BYTES_PER_S, _LONGEST_ANSWER_S)
+        try:
+            response = pool.request(transfer, "PUT", order.url, headers, body=body if order.size else b"", answer_s=answer_s)
+        except (urllib3.exceptions.HTTPError, OSError) as exc:
+            transfer.check()
+            raise _put_failure(transfer, order, exc) from exc
+        try:
+            if response.status < 400 and body.position < order.size:
+                raise OutcomeUnknownError(
+                    f"The server answered HTTP {response.status} before it had all of {order.path}.", call="PUT", path=order.path
+                )
+            return Uploaded(response.status, response.headers.get("ETag") or response.headers.get("OC-ETag"))
+        finally:
+            _give_back(response)
+    finally:
+        os.close(fd)
+
+
+def _put_failure(transfer: Transfer, order: Upload, exc: Exception) -> Cs3FuseError:
+    if not transfer.has_sent:
+        return UnavailableError(f"No connection to the data server for {order.path}: {describe(exc)}.", call="PUT", path=order.path)
+    return OutcomeUnknownError(
+        f"The connection failed while {order.path} was sent ({describe(exc)}); whether it was stored is not known.",
+        call="PUT",
+        path=order.path,
+    )
+
+
+def bare_etag(etag: str) -> str:
+    """An etag without quotes and weakness mark, for comparison: cephfs tells them without quotes."""
+    return etag.strip().removeprefix("W/").strip('"')
+
+
+def describe(exc: BaseException) -> str:
+    """The innermost reason of a urllib3 error, for a sentence."""
+    reason: BaseException = exc
+    while True:
+        inner = getattr(reason, "reason", None) or (reason.args[-1] if reason.args else None)
+        if not isinstance(inner, BaseException):
+            break
+        reason = inner
+    if isinstance(reason, OSError) and reason.strerror:
+        return printable(reason.strerror)
+    return printable(re.sub(r"<[^>]*>:? ?|HTTPS?ConnectionPool\([^)]*\): ", "", str(reason)) or type(reason).__name__)
+
+
+def _content_type(response: urllib3.BaseHTTPResponse) -> str:
+    return printable(response.headers.get("Content-Type", "no type"))

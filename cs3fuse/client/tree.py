@@ -1,0 +1,267 @@
+"""Names and attributes on the server: the client's ``RemoteTree``.
+
+Owns what each call means, and how an answer that says nothing (Reva's INTERNAL) or that was lost is settled by Stat. Called by ``vfs``,
+``cache`` and ``commit`` through the port, from the trio thread; holds no state, calls may overlap freely.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import structlog
+import trio
+from cs3.gateway.v1beta1 import gateway_api_pb2
+from cs3.storage.provider.v1beta1 import provider_api_pb2, resources_pb2
+from cs3.types.v1beta1 import types_pb2
+
+from cs3fuse.client import decode
+from cs3fuse.client.calls import Calls, Effect
+from cs3fuse.client.references import absolute_path, check_new_name, reference
+from cs3fuse.errors import (
+    AccessDeniedError,
+    BadDataError,
+    BadRequestError,
+    BusyError,
+    CrossStorageError,
+    Cs3FuseError,
+    ExistsError,
+    NotDirectoryError,
+    NotFoundError,
+    NotPermittedError,
+    OutcomeUnknownError,
+    ServerError,
+    UnsupportedError,
+)
+from cs3fuse.model import Entry, Kind, Location, Lock, PathRoot, Quota
+
+_log = structlog.get_logger(__name__)
+
+# Listings above this size are converted in a thread: about 10 microseconds an entry would hold up every other request.
+_LARGE_LISTING = 1000
+# OpenCloud refuses to delete a file that it still processes: 22 ms in the median when idle, seconds under load.
+_BUSY_BACKOFF_S = (0.02, 0.05, 0.1, 0.2, 0.4, 0.8, 1.5, 3.0)
+# GetQuota says "no limit" as 0 or with numbers that no disk has (OpenCloud: 2^64-1).
+_UNLIMITED = 2**62
+
+
+class Cs3Tree:
+    """``ports.RemoteTree`` over CS3 calls."""
+
+    def __init__(self, calls: Calls) -> None:
+        self._calls = calls
+
+    async def stat(self, at: Location) -> Entry:
+        """See the port."""
+        response = await self._calls.invoke("Stat", provider_api_pb2.StatRequest(ref=reference(at)), path=str(at))
+        info = response.info
+        try:
+            # The name is what was asked for: servers answer ".", nothing, or a path of their own.
+            return decode.entry(info, name=at.name or info.name or info.path.rstrip("/").rpartition("/")[2])
+        except decode.UnusableEntryError as exc:
+            raise BadDataError(f"{at} is neither a file nor a folder nor a link ({exc}).", call="Stat", path=str(at)) from exc
+
+    async def list(self, at: Location) -> Sequence[Entry]:
+        """See the port. A listing that fails because an entry vanished meanwhile (Reva) is asked for once more."""
+        request = provider_api_pb2.ListContainerRequest(ref=reference(at))
+        try:
+            response = await self._calls.invoke("ListContainer", request, path=str(at))
+        except ServerError:
+            # Driver local says INTERNAL for a file, OCM and cephmount even for a missing folder.
+            if (await self.stat(at)).kind is not Kind.DIRECTORY:
+                raise NotDirectoryError(f"{at} is not a folder.", call="ListContainer", path=str(at)) from None
+            response = await self._calls.invoke("ListContainer", request, path=str(at))
+        if len(response.infos) < _LARGE_LISTING:
+            return decode.listing(response.infos, at)
+        return await trio.to_thread.run_sync(decode.listing, response.infos, at, abandon_on_cancel=True)
+
+    async def mkdir(self, at: Location) -> None:
+        """See the port. A lost answer counts as done when the folder is there."""
+        check_new_name(at)
+        request = provider_api_pb2.CreateContainerRequest(ref=reference(at))
+        try:
+            await self._calls.invoke("CreateContainer", request, path=str(at), effect=Effect.MUTATION)
+        except OutcomeUnknownError:
+            found = await self._found(at)
+            if found is None or found.kind is not Kind.DIRECTORY:
+                raise
+        except ServerError as exc:
+            await self._explain_creation(at, exc)
+            raise
+
+    async def create(self, at: Location) -> None:
+        """See the port. UnsupportedError also where the server fails without a reason that Stat finds: OCM cannot touch; upload instead."""
+        check_new_name(at)
+        # The official clients send the length; servers look at it or not.
+        request = provider_api_pb2.TouchFileRequest(ref=reference(at), opaque=plain_opaque({"Upload-Length": "0"}))
+        try:
+            await self._calls.invoke("TouchFile", request, path=str(at), effect=Effect.MUTATION)
+        except OutcomeUnknownError:
+            found = await self._found(at)
+            if found is None or found.kind is not Kind.FILE:
+                raise
+        except ServerError as exc:
+            await self._explain_creation(at, exc)
+            raise UnsupportedError(f"This storage does not create {at} empty ({exc})", call="TouchFile", path=str(at)) from exc
+
+    async def delete(self, at: Location, *, lock: Lock | None = None) -> None:
+        """See the port. A file that the server still processes is tried again for some seconds; a lost answer counts as done when it is gone."""
+        if not at.rel:
+            # The root of a received share is its owner's folder (measured: the owner loses it).
+            raise NotPermittedError(f"{at} is a root and is not deleted from here.", call="Delete", path=str(at))
+        request = provider_api_pb2.DeleteRequest(ref=reference(at), lock_id=lock.lock_id if lock else "")
+        for pause in (*_BUSY_BACKOFF_S, None):
+            try:
+                await self._calls.invoke("Delete", request, path=str(at), effect=Effect.MUTATION)
+            except BusyError:
+                if pause is None:
+                    raise
+                await trio.sleep(pause)
+                continue
+            except (OutcomeUnknownError, ServerError):
+                # Two deletions in one millisecond are INTERNAL on driver local, a missing file is on OCM: gone is what was asked for.
+                if await self._found(at) is not None:
+                    raise
+            return
+
+    async def move(self, source: Location, destination: Location, *, lock: Lock | None = None) -> None:
+        """See the port. One Stat of the source comes first: it tells "missing" (INTERNAL on Reva) and lets a lost answer be settled."""
+        check_new_name(destination)
+        self._refuse_impossible_move(source, destination)
+        if source == destination:
+            return
+        before = await self.stat(source)
+        request = provider_api_pb2.MoveRequest(
+            source=reference(source), destination=reference(destination), lock_id=lock.lock_id if lock else ""
+        )
+        try:
+            await self._calls.invoke("Move", request, path=str(source), effect=Effect.MUTATION)
+        except NotFoundError:
+            await self._explain_move_not_found(source, destination)
+            raise
+        except (OutcomeUnknownError, ServerError) as exc:
+            # Driver local reports INTERNAL also after the rename was done (its metadata rows collided).
+            if await self._found(source) is None:
+                moved = await self._found(destination)
+                if moved is not None and _is_same(before, moved):
+                    return
+                raise
+            if isinstance(exc, OutcomeUnknownError):
+                raise
+            await self._explain_refused_move(source, destination)
+            raise
+
+    async def quota(self, at: Location) -> Quota:
+        """See the port."""
+        request = gateway_api_pb2.GetQuotaRequest(ref=reference(at))
+        try:
+            response = await self._calls.invoke("GetQuota", request, path=str(at))
+        except (ServerError, AccessDeniedError) as exc:
+            raise UnsupportedError(f"The storage of {at} does not tell its quota.", call="GetQuota", path=str(at)) from exc
+        total = response.total_bytes
+        return Quota(total=total if 0 < total < _UNLIMITED else None, used=min(response.used_bytes, _UNLIMITED))
+
+    async def set_metadata(self, at: Location, values: Mapping[str, str], *, lock: Lock | None = None) -> None:
+        """See the port. Raises UnsupportedError where the storage keeps no metadata, or not this key."""
+        request = provider_api_pb2.SetArbitraryMetadataRequest(
+            ref=reference(at),
+            arbitrary_metadata=resources_pb2.ArbitraryMetadata(metadata=_utf8(values, at)),
+            lock_id=lock.lock_id if lock else "",
+        )
+        await self._change_metadata("SetArbitraryMetadata", request, at)
+
+    async def unset_metadata(self, at: Location, keys: Sequence[str], *, lock: Lock | None = None) -> None:
+        """See the port. Raises UnsupportedError where the storage keeps no metadata, or not this key."""
+        request = provider_api_pb2.UnsetArbitraryMetadataRequest(
+            ref=reference(at),
+            arbitrary_metadata_keys=list(_utf8(dict.fromkeys(keys, ""), at)),
+            lock_id=lock.lock_id if lock else "",
+        )
+        await self._change_metadata("UnsetArbitraryMetadata", request, at)
+
+    async def _change_metadata(self, method: str, request: Any, at: Location) -> None:
+        try:
+            await self._calls.invoke(method, request, path=str(at), effect=Effect.MUTATION)
+        except ServerError as exc:
+            await self.stat(at)
+            raise UnsupportedError(f"The storage of {at} does not keep these attributes.", call=method, path=str(at)) from exc
+
+    async def _found(self, at: Location) -> Entry | None:
+        """What is there now, None for nothing."""
+        try:
+            return await self.stat(at)
+        except NotFoundError:
+            return None
+
+    async def _explain_creation(self, at: Location, failure: Cs3FuseError) -> None:
+        """Raise what an INTERNAL at a creation meant, as far as Stat can tell: lost a race, no parent, parent is a file."""
+        if await self._found(at) is not None:
+            raise ExistsError(f"{at} exists already.", call=failure.call, path=str(at)) from failure
+        parent = await self.stat(at.parent)
+        if parent.kind is not Kind.DIRECTORY:
+            raise NotDirectoryError(f"{at.parent} is not a folder.", call=failure.call, path=str(at)) from failure
+
+    @staticmethod
+    def _refuse_impossible_move(source: Location, destination: Location) -> None:
+        """What must not even be tried: OpenCloud loses a folder that is moved into itself."""
+        if not source.rel:
+            raise NotPermittedError(f"{source} is a root and is not moved.", call="Move", path=str(source))
+        both_paths = isinstance(source.root, PathRoot) and isinstance(destination.root, PathRoot)
+        if source.root != destination.root and isinstance(source.root, PathRoot) != isinstance(destination.root, PathRoot):
+            raise CrossStorageError(f"{source} and {destination} are on two storages; copy instead.", call="Move", path=str(source))
+        into_itself = destination != source and destination.is_below(source)
+        if both_paths:
+            into_itself = (absolute_path(destination) + "/").startswith(absolute_path(source) + "/") and destination != source
+        if into_itself:
+            raise BadRequestError(f"{source} cannot be moved into itself ({destination}).", call="Move", path=str(source))
+
+    async def _explain_move_not_found(self, source: Location, destination: Location) -> None:
+        """OpenCloud says NOT_FOUND for a move between two of its spaces by id."""
+        if (
+            source.root != destination.root
+            and await self._found(source) is not None
+            and await self._found(destination.parent) is not None
+        ):
+            raise CrossStorageError(f"{source} and {destination} are on two storages; copy instead.", call="Move", path=str(source))
+
+    async def _explain_refused_move(self, source: Location, destination: Location) -> None:
+        """Raise what an INTERNAL at a move meant; the source is still there."""
+        if await self._found(destination) is not None:
+            raise ExistsError(f"{destination} exists already.", call="Move", path=str(destination))
+        parent = await self._found(destination.parent)
+        if parent is None:
+            raise NotFoundError(
+                f"There is no {destination.parent} to move {source} into.", call="Move", path=str(destination.parent)
+            )
+        if parent.kind is not Kind.DIRECTORY:
+            raise NotDirectoryError(f"{destination.parent} is not a folder.", call="Move", path=str(destination.parent))
+        if source.root != destination.root:
+            raise CrossStorageError(f"{source} and {destination} are on two storages; copy instead.", call="Move", path=str(source))
+
+
+def plain_opaque(values: Mapping[str, str]) -> types_pb2.Opaque:
+    """An opaque map of plain entries, the way servers read them (they do not look at the decoder)."""
+    return types_pb2.Opaque(
+        map={key: types_pb2.OpaqueEntry(decoder="plain", value=value.encode()) for key, value in values.items()}
+    )
+
+
+def _is_same(before: Entry, after: Entry) -> bool:
+    """Whether an entry is the one that was seen under another name: by id, else by what a rename leaves alone."""
+    if before.id is not None and before.id == after.id:
+        return True
+    if before.kind is not after.kind:
+        return False
+    return before.kind is Kind.DIRECTORY or (
+        before.size == after.size and (before.etag == after.etag or before.mtime_ns == after.mtime_ns)
+    )
+
+
+def _utf8(values: Mapping[str, str], at: Location) -> dict[str, str]:
+    """Refuse what a protobuf string cannot hold."""
+    try:
+        for text in (*values, *values.values()):
+            text.encode("utf-8")
+    except UnicodeEncodeError as exc:
+        raise BadRequestError(f"An attribute of {at} is not UTF-8 text; CS3 keeps only text.", path=str(at)) from exc
+    return dict(values)
