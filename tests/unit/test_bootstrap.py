@@ -221,6 +221,16 @@ def test_old_python_is_named(machine):
     assert "make PYTHON=" in result.stderr
 
 
+def test_machine_without_python_gets_one(machine, tmp_path):
+    """A bare image may have none; what apt brings is taken if it is new enough."""
+    machine.lacks("python3")
+    (tmp_path / "packed").write_text(PYTHON.replace("REAL", sys.executable))
+    (tmp_path / "packed").chmod(0o755)
+    machine.has("apt-get", f'#!/bin/sh\necho "apt-get $*" >>"$CALLS"\ncp {tmp_path}/packed {machine.bin}/python3\n')
+    assert machine.bootstrap().returncode == 0
+    assert machine.called("apt-get")[1] == "apt-get -qq -y --no-install-recommends install python3 python3-venv python3-dev"
+
+
 def test_newer_python_beside_an_old_one_is_found(machine):
     """python3 may be old while python3.12 is there."""
     machine.has("python3", "#!/bin/sh\nexit 1\n")
