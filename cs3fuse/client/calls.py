@@ -111,12 +111,15 @@ class Calls:
 
     async def _attempt(self, method: str, request: Any, token: str, path: str, effect: Effect) -> tuple[Any, Failure | None]:
         """The call with one token, repeated while nothing can have happened; the response, or why there is none."""
-        call = getattr(self._stub, method)
+        call = getattr(self._stub, method).future
         metadata = (("x-access-token", token),) if token else None
-        for pause in (*_BACKOFF_S, None):
-            failure: Failure | None = None
+        for seconds in (*_BACKOFF_S, None):
             try:
-                response = await await_future(call.future(request, timeout=call_timeout_s(), metadata=metadata))
+                future = call(request, timeout=call_timeout_s(), metadata=metadata)
+            except ValueError as exc:
+                raise UnavailableError("The connection to the server is closed.", call=method, path=path) from exc
+            try:
+                response = await await_future(future)
             except grpc.RpcError as exc:
                 failure = Failure(method, f"gRPC {exc.code().name}", exc.details() or "", path, cause=exc)
             else:
@@ -125,11 +128,10 @@ class Calls:
                 failure = Failure(
                     method, code_name(response.status.code), response.status.message, path, trace=response.status.trace
                 )
-            repeatable = failure.is_unavailable and (effect is Effect.READ or failure.is_not_executed)
-            if pause is None or not repeatable:
+            is_repeatable = failure.is_connection_lost if effect is Effect.READ else failure.is_not_executed
+            if seconds is None or not is_repeatable or not await pause(seconds):
                 return None, failure
-            _log.debug("call_repeated", call=method, after_s=pause, said=printable(failure.text))
-            await trio.sleep(pause)
+            _log.debug("call_repeated", call=method, after_s=seconds, said=printable(failure.text))
         raise AssertionError("the last pause is None")
 
 
@@ -164,11 +166,20 @@ class Failure:
         return self.is_unavailable and _NOT_EXECUTED.search(self.text) is not None
 
     @property
+    def is_connection_lost(self) -> bool:
+        """Whether there was no connection, or it broke."""
+        return self.is_unavailable or self._is_broken_stream
+
+    @property
+    def _is_broken_stream(self) -> bool:
+        return self.answer in {"gRPC INTERNAL", "gRPC UNKNOWN"} and _BROKEN_STREAM.search(self.text) is not None
+
+    @property
     def is_answer_lost(self) -> bool:
         """Whether the call may have been carried out without our learning of it."""
         if self.is_transient:
             return not self.is_not_executed
-        return self.answer in {"gRPC INTERNAL", "gRPC UNKNOWN"} and _BROKEN_STREAM.search(self.text) is not None
+        return self._is_broken_stream
 
     def error(self, effect: Effect) -> Cs3FuseError:
         """The failure for the core."""
@@ -180,7 +191,7 @@ class Failure:
                 path=self.path,
                 trace=self.trace,
             )
-        elif self.answer == "gRPC INTERNAL" and self.is_answer_lost:
+        elif self._is_broken_stream:
             error = UnavailableError(
                 f"The connection broke at {self.method} of {printable(self.path, limit=400)}.", call=self.method, path=self.path
             )
@@ -227,6 +238,14 @@ async def await_future(future: Any) -> Any:
         if not done.is_set():
             future.cancel()
     return future.result()
+
+
+async def pause(seconds: float) -> bool:
+    """Sleep before trying again; False, without sleeping, where the caller's scope would end first: then the reason is told instead."""
+    if trio.current_effective_deadline() - trio.current_time() <= seconds:
+        return False
+    await trio.sleep(seconds)
+    return True
 
 
 def code_name(code: int) -> str:

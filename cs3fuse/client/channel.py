@@ -67,12 +67,12 @@ def parse_source(source: str, *, ca_file: Path | None = None, is_insecure: bool 
         raise BadRequestError(
             f"{source!r} is not an address: it looks like cs3://HOST:PORT/path, or cs3+plain://HOST:PORT/path without TLS."
         )
-    authority, slash, path = rest.partition("/")
+    authority, _, path = rest.partition("/")
     if "@" in authority:
         raise BadRequestError("The address must not contain a user or a secret; name the user with --user.")
     try:
-        parts = urlsplit(f"//{authority}")
-        host, port = parts.hostname, parts.port
+        split = urlsplit(f"//{authority}")
+        host, port = split.hostname, split.port
     except ValueError as exc:
         raise BadRequestError(f"{authority!r} is not HOST:PORT: {exc}.") from exc
     if not host or port is None:
@@ -80,7 +80,10 @@ def parse_source(source: str, *, ca_file: Path | None = None, is_insecure: bool 
     if scheme == "cs3+plain" and (ca_file or is_insecure):
         raise BadRequestError("cs3+plain:// is without TLS: --tls-ca and --tls-insecure have no meaning there.")
     endpoint = Endpoint(host, port, is_tls=scheme == "cs3", ca_file=ca_file, is_insecure=is_insecure)
-    return endpoint, ("/" + path.strip("/")).rstrip("/") if slash else ""
+    parts = [part for part in path.split("/") if part]
+    if "\0" in path or any(part in {".", ".."} for part in parts):
+        raise BadRequestError(f'{path!r} is not a path on the server: it contains ".", ".." or NUL.')
+    return endpoint, "".join(f"/{part}" for part in parts)
 
 
 def tls_context(endpoint: Endpoint) -> ssl.SSLContext:

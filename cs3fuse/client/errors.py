@@ -60,6 +60,7 @@ RULES: tuple[Rule, ...] = (
     Rule("FAILED_PRECONDITION", errors.NotFoundError, "There is no folder to put {path} into.", _CREATIONS),
     Rule("FAILED_PRECONDITION", errors.BadRequestError, "The server refuses {call} of {path} as things are{said}."),
     Rule("ABORTED", errors.LockLostError, _LOCK_LOST, _HELD_LOCK_CALLS),
+    Rule("ABORTED", errors.LockLostError, _LOCK_LOST, hint="not locked"),
     Rule("ABORTED", errors.LockedError, _LOCKED),
     Rule("LOCKED", errors.LockLostError, _LOCK_LOST, _HELD_LOCK_CALLS),
     Rule("LOCKED", errors.LockedError, _LOCKED),
@@ -79,8 +80,8 @@ RULES: tuple[Rule, ...] = (
     Rule("DEADLINE_EXCEEDED", errors.DeadlineError, _NO_ANSWER),
     Rule("REDIRECTION", errors.UnsupportedError, "{path} lives on another server, which is not followed{said}."),
     Rule("INTERNAL", errors.NotFoundError, "There is no {path}.", hint="path not found"),
-    Rule("INTERNAL", errors.LockedError, _LOCKED, _UPLOAD, hint="mismatching lock"),
-    Rule("INTERNAL", errors.LockLostError, _LOCK_LOST, _UPLOAD, hint="not locked"),
+    Rule("INTERNAL", errors.LockedError, _LOCKED, hint="mismatching lock"),
+    Rule("INTERNAL", errors.LockLostError, _LOCK_LOST, hint="not locked"),
     Rule("INTERNAL", errors.ConflictError, _CHANGED, _UPLOAD, hint="already exists"),
     Rule("INTERNAL", errors.IsDirectoryError, "{path} is the root of a storage, not a file.", _UPLOAD, hint="mount path"),
     Rule(

@@ -14,8 +14,8 @@ from cs3.types.v1beta1 import types_pb2
 
 from cs3fuse.client import decode
 from cs3fuse.client.calls import Calls, Effect
-from cs3fuse.client.references import reference
-from cs3fuse.client.tree import Cs3Tree
+from cs3fuse.client.references import reference, shown
+from cs3fuse.client.tree import Cs3Tree, locked_error
 from cs3fuse.errors import (
     BadRequestError,
     Cs3FuseError,
@@ -44,9 +44,8 @@ class Cs3Locks:
             await self._calls.invoke("SetLock", request, path=str(at), effect=Effect.MUTATION)
         except LockedError as exc:
             raise await self._with_holder(at, exc) from exc
-        except OutcomeUnknownError:
-            holder = await self.get_lock(at)
-            if holder is None or holder.lock_id != lock.lock_id:
+        except OutcomeUnknownError as exc:
+            if not await self._is_held(at, lock, exc):
                 raise
         except ServerError as exc:
             raise await self._unsupported(at, exc) from exc
@@ -72,10 +71,17 @@ class Cs3Locks:
         request = provider_api_pb2.UnlockRequest(ref=reference(at), lock=_message(lock))
         try:
             await self._calls.invoke("Unlock", request, path=str(at), effect=Effect.MUTATION)
-        except OutcomeUnknownError:
-            holder = await self.get_lock(at)
-            if holder is not None and holder.lock_id == lock.lock_id:
+        except OutcomeUnknownError as exc:
+            if await self._is_held(at, lock, exc):
                 raise
+
+    async def _is_held(self, at: Location, lock: Lock, failure: OutcomeUnknownError) -> bool:
+        """Whether the lock is ours after an answer was lost; the failure itself where that cannot be learnt either."""
+        try:
+            holder = await self.get_lock(at)
+        except Cs3FuseError:
+            raise failure from failure.__cause__
+        return holder is not None and holder.lock_id == lock.lock_id
 
     async def _with_holder(self, at: Location, refused: LockedError) -> LockedError:
         """The refusal with the name of the holder, as far as it can be learnt."""
@@ -84,15 +90,12 @@ class Cs3Locks:
         except Cs3FuseError as exc:
             _log.debug("lock_holder_unknown", path=str(at), reason=str(exc))
             holder = None
-        if holder is None:
-            return refused
-        who = holder.user or holder.app_name or "somebody else"
-        return LockedError(f"{at} is locked by {who}.", lock=holder, call=refused.call, path=refused.path, trace=refused.trace)
+        return refused if holder is None else locked_error(at, holder, refused)
 
     async def _unsupported(self, at: Location, failure: ServerError) -> Cs3FuseError:
         """What INTERNAL means at a lock call: no such file, or no locks on this storage (Reva never says UNIMPLEMENTED)."""
         await self._tree.stat(at)
-        return UnsupportedError(f"The storage of {at} has no locks.", call=failure.call, path=str(at), trace=failure.trace)
+        return UnsupportedError(f"The storage of {shown(at)} has no locks.", call=failure.call, path=str(at), trace=failure.trace)
 
 
 def _message(lock: Lock) -> resources_pb2.Lock:

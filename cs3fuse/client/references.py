@@ -10,6 +10,7 @@ from typing import Any
 
 from cs3.storage.provider.v1beta1 import resources_pb2
 
+from cs3fuse.client.errors import printable
 from cs3fuse.errors import BadRequestError, NameTooLongError
 from cs3fuse.model import NAME_MAX_BYTES, IdRoot, Location, PathRoot, ResourceId
 
@@ -48,11 +49,16 @@ def reference(at: Location) -> resources_pb2.Reference:
     return resources_pb2.Reference(resource_id=resource_id(at.root.id), path=f"./{at.rel}" if at.rel else ".")
 
 
+def shown(at: Location) -> str:
+    """A location for a sentence: foreign names may hold line ends and terminal commands."""
+    return printable(str(at), limit=400)
+
+
 def absolute_path(at: Location) -> str:
     """The absolute CS3 path of a location below a path root; "/" for the global root."""
     root = at.root
     if isinstance(root, IdRoot):
-        raise TypeError(f"{at} has no absolute path")
+        raise TypeError(f"{shown(at)} has no absolute path")
     return f"{root.path}/{at.rel}" if at.rel else root.path or "/"
 
 
@@ -63,9 +69,9 @@ def check_components(at: Location) -> None:
     for name in at.rel.split("/"):
         problem = name_problem(name)
         if problem == _TOO_LONG:
-            raise NameTooLongError(f"The name {name[:40]!r}… is longer than {NAME_MAX_BYTES} bytes.", path=str(at))
+            raise NameTooLongError(f"The name {name[:40]!r}… is longer than {NAME_MAX_BYTES} bytes.", path=shown(at))
         if problem:
-            raise BadRequestError(f"{name!a} is not a file name: {problem}.", path=str(at))
+            raise BadRequestError(f"{name!a} is not a file name: {problem}.", path=shown(at))
 
 
 _TOO_LONG = "too long"
@@ -97,9 +103,9 @@ def check_new_name(at: Location) -> None:
     check_components(at)
     name = at.name
     if not name:
-        raise BadRequestError(f"{at} is a root and cannot be created.", path=str(at))
+        raise BadRequestError(f"{shown(at)} is a root and cannot be created.", path=shown(at))
     if any(ord(character) < 0x20 or character == "\x7f" for character in name):
-        raise BadRequestError(f"{name!a} contains control characters, which CS3 servers cannot serve.", path=str(at))
+        raise BadRequestError(f"{name!a} contains control characters, which CS3 servers cannot serve.", path=shown(at))
     if _CHUNK_NAME.search(name):
         raise BadRequestError(
             f"{name!r} ends like a piece of a chunked upload; servers swallow such files. Choose another name.", path=str(at)

@@ -26,6 +26,7 @@ from cs3fuse.client.locks import Cs3Locks
 from cs3fuse.client.references import model_id
 from cs3fuse.client.tree import Cs3Tree
 from cs3fuse.errors import (
+    AccessDeniedError,
     Cs3FuseError,
     NotDirectoryError,
     NotFoundError,
@@ -34,10 +35,14 @@ from cs3fuse.errors import (
     UnavailableError,
     UnsupportedError,
 )
-from cs3fuse.model import Entry, Identity, IdRoot, Kind, Location, PathRoot, Root
+from cs3fuse.model import Entry, Identity, IdRoot, Kind, Location, PathRoot, ResourceId, Root
 from cs3fuse.ports import TokenSource
 
 _log = structlog.get_logger(__name__)
+
+
+# Storage and space id of OpenCloud's public links; permissions are right through it, and wrong through the shared folder's own id.
+_LINK_SPACE = "7993447f-687f-490d-875c-ac95e89a62a4"
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +94,8 @@ class Gateway:
             raise _sign_in_failure(failure, self.endpoint, method) from exc
         status = response.status
         if status.code == code_pb2.CODE_OK and response.token:
+            if not (response.token.isascii() and response.token.isprintable()):
+                raise SignInError(f"{self.endpoint} sent an access token that cannot be used.", call="Authenticate")
             return str(response.token)
         failure = Failure("Authenticate", code_name(status.code), status.message, str(self.endpoint), trace=status.trace)
         if failure.answer == "INTERNAL" and "auth provider" in failure.text:
@@ -150,6 +157,20 @@ class Cs3Client:
                 return PathRoot(path)
         return personal
 
+    async def link_root(self, link: str) -> Root:
+        """The root of a public link for who signed in with it: by the link's space (OpenCloud), else by path (Reva).
+
+        Raises: NotFoundError.
+        """
+        by_space = IdRoot(ResourceId(_LINK_SPACE, _LINK_SPACE, link))
+        try:
+            await self.tree.stat(Location(by_space))
+        except (NotFoundError, ServerError, AccessDeniedError):
+            by_path = PathRoot(f"/public/{link}")
+            await self.tree.stat(Location(by_path))
+            return by_path
+        return by_space
+
     async def root_at(self, path: str) -> Root:
         """The root for an absolute CS3 path ("" is the global root), by id where the server has spaces: by path it is slow there.
 
@@ -171,10 +192,15 @@ class Cs3Client:
         request = _spaces_request(kind)
         try:
             response = await self._calls.invoke("ListStorageSpaces", request, path="the spaces")
-        except (UnsupportedError, ServerError) as exc:
+        except (UnsupportedError, ServerError, AccessDeniedError) as exc:
             _log.info("no_spaces", reason=str(exc))
             return []
-        return [_space(message) for message in response.storage_spaces]
+        found: dict[tuple[str, str], Space] = {}
+        for message in response.storage_spaces:
+            space = _space(message)
+            # Reva lists a public space twice.
+            found.setdefault((space.id, space.name), space)
+        return list(found.values())
 
     async def aclose(self) -> None:
         """Stop transfers and close the gateway."""

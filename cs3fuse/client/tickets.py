@@ -13,7 +13,8 @@ from typing import Any
 
 import trio
 
-from cs3fuse.errors import UnsupportedError
+from cs3fuse.client.errors import printable
+from cs3fuse.errors import BadDataError, UnsupportedError
 from cs3fuse.model import Location
 
 # Transfer tokens live for 100 minutes and more, but name a path: the shorter a ticket is kept, the less often it is a stranger's file.
@@ -36,6 +37,14 @@ class Ticket:
         return f"Ticket({self.protocol})"
 
 
+def data_headers(token: str, ticket: Ticket) -> dict[str, str]:
+    """The headers with the two tokens: Reva's data provider checks the one, its datagateway the other."""
+    headers = {"x-access-token": token, "User-Agent": "cs3fuse"}
+    if ticket.token:
+        headers["X-Reva-Transfer"] = ticket.token
+    return headers
+
+
 def choose_download(protocols: Sequence[Any], path: str) -> Ticket:
     """The usable one of the offered download protocols. Raises: UnsupportedError."""
     return _choose([(entry.protocol, entry.download_endpoint, entry.token) for entry in protocols], path)
@@ -51,9 +60,11 @@ def _choose(offers: list[tuple[str, str, str]], path: str) -> Ticket:
     for protocol in _PROTOCOLS:
         for name, url, token in offers:
             if name == protocol and url:
+                if not (token.isascii() and token.isprintable()):
+                    raise BadDataError(f"The server sent an unusable transfer token for {path}.")
                 return Ticket(url, token, name)
     raise UnsupportedError(
-        f"The server offers no way to transfer {path} that is known here: {', '.join(offer[0] for offer in offers) or 'none'}."
+        f"The server offers no way to transfer {path} that is known here: {', '.join(printable(offer[0], limit=40) for offer in offers) or 'none'}."
     )
 
 

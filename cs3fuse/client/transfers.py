@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeVar
 
 import trio
@@ -64,8 +64,8 @@ class NoAnswerError(Exception):
 class Download:
     """One GET. ``etag`` "" means that the version is not known by etag; ``path`` is for sentences."""
 
-    url: str
-    headers: Mapping[str, str]
+    url: str = field(repr=False)
+    headers: Mapping[str, str] = field(repr=False)
     wanted: ByteRange | None
     size: int
     etag: str
@@ -76,8 +76,8 @@ class Download:
 class Upload:
     """One PUT of bytes 0 to ``size`` of ``fd``; ``path`` is for sentences."""
 
-    url: str
-    headers: Mapping[str, str]
+    url: str = field(repr=False)
+    headers: Mapping[str, str] = field(repr=False)
     fd: int
     size: int
     path: str

@@ -9,15 +9,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import structlog
 import trio
 from cs3.gateway.v1beta1 import gateway_api_pb2
 from cs3.storage.provider.v1beta1 import provider_api_pb2, resources_pb2
 from cs3.types.v1beta1 import types_pb2
 
 from cs3fuse.client import decode
-from cs3fuse.client.calls import Calls, Effect
-from cs3fuse.client.references import absolute_path, check_new_name, reference
+from cs3fuse.client.calls import Calls, Effect, pause
+from cs3fuse.client.references import absolute_path, check_new_name, name_problem, reference, shown
 from cs3fuse.errors import (
     AccessDeniedError,
     BadDataError,
@@ -26,6 +25,7 @@ from cs3fuse.errors import (
     CrossStorageError,
     Cs3FuseError,
     ExistsError,
+    LockedError,
     NotDirectoryError,
     NotFoundError,
     NotPermittedError,
@@ -34,8 +34,6 @@ from cs3fuse.errors import (
     UnsupportedError,
 )
 from cs3fuse.model import Entry, Kind, Location, Lock, PathRoot, Quota
-
-_log = structlog.get_logger(__name__)
 
 # Listings above this size are converted in a thread: about 10 microseconds an entry would hold up every other request.
 _LARGE_LISTING = 1000
@@ -54,12 +52,12 @@ class Cs3Tree:
     async def stat(self, at: Location) -> Entry:
         """See the port."""
         response = await self._calls.invoke("Stat", provider_api_pb2.StatRequest(ref=reference(at)), path=str(at))
-        info = response.info
         try:
-            # The name is what was asked for: servers answer ".", nothing, or a path of their own.
-            return decode.entry(info, name=at.name or info.name or info.path.rstrip("/").rpartition("/")[2])
+            return decode.entry(response.info, name=at.name or _root_name(response.info))
         except decode.UnusableEntryError as exc:
-            raise BadDataError(f"{at} is neither a file nor a folder nor a link ({exc}).", call="Stat", path=str(at)) from exc
+            raise BadDataError(
+                f"{shown(at)} is neither a file nor a folder nor a link ({exc}).", call="Stat", path=str(at)
+            ) from exc
 
     async def list(self, at: Location) -> Sequence[Entry]:
         """See the port. A listing that fails because an entry vanished meanwhile (Reva) is asked for once more."""
@@ -69,7 +67,7 @@ class Cs3Tree:
         except ServerError:
             # Driver local says INTERNAL for a file, OCM and cephmount even for a missing folder.
             if (await self.stat(at)).kind is not Kind.DIRECTORY:
-                raise NotDirectoryError(f"{at} is not a folder.", call="ListContainer", path=str(at)) from None
+                raise NotDirectoryError(f"{shown(at)} is not a folder.", call="ListContainer", path=str(at)) from None
             response = await self._calls.invoke("ListContainer", request, path=str(at))
         if len(response.infos) < _LARGE_LISTING:
             return decode.listing(response.infos, at)
@@ -81,9 +79,8 @@ class Cs3Tree:
         request = provider_api_pb2.CreateContainerRequest(ref=reference(at))
         try:
             await self._calls.invoke("CreateContainer", request, path=str(at), effect=Effect.MUTATION)
-        except OutcomeUnknownError:
-            found = await self._found(at)
-            if found is None or found.kind is not Kind.DIRECTORY:
+        except OutcomeUnknownError as exc:
+            if not _is(await self._found_after(at, exc), Kind.DIRECTORY):
                 raise
         except ServerError as exc:
             await self._explain_creation(at, exc)
@@ -96,38 +93,40 @@ class Cs3Tree:
         request = provider_api_pb2.TouchFileRequest(ref=reference(at), opaque=plain_opaque({"Upload-Length": "0"}))
         try:
             await self._calls.invoke("TouchFile", request, path=str(at), effect=Effect.MUTATION)
-        except OutcomeUnknownError:
-            found = await self._found(at)
-            if found is None or found.kind is not Kind.FILE:
+        except OutcomeUnknownError as exc:
+            if not _is(await self._found_after(at, exc), Kind.FILE):
                 raise
         except ServerError as exc:
             await self._explain_creation(at, exc)
-            raise UnsupportedError(f"This storage does not create {at} empty ({exc})", call="TouchFile", path=str(at)) from exc
+            raise UnsupportedError(
+                f"This storage does not create {shown(at)} empty. ({exc})", call="TouchFile", path=str(at)
+            ) from exc
 
     async def delete(self, at: Location, *, lock: Lock | None = None) -> None:
-        """See the port. A file that the server still processes is tried again for some seconds; a lost answer counts as done when it is gone."""
+        """See the port. A file in processing is tried again for some seconds; a lost answer counts as done when it is gone."""
         if not at.rel:
             # The root of a received share is its owner's folder (measured: the owner loses it).
-            raise NotPermittedError(f"{at} is a root and is not deleted from here.", call="Delete", path=str(at))
+            raise NotPermittedError(f"{shown(at)} is a root and is not deleted from here.", call="Delete", path=str(at))
         request = provider_api_pb2.DeleteRequest(ref=reference(at), lock_id=lock.lock_id if lock else "")
-        for pause in (*_BUSY_BACKOFF_S, None):
+        for seconds in (*_BUSY_BACKOFF_S, None):
             try:
                 await self._calls.invoke("Delete", request, path=str(at), effect=Effect.MUTATION)
             except BusyError:
-                if pause is None:
+                if seconds is None or not await pause(seconds):
                     raise
-                await trio.sleep(pause)
                 continue
-            except (OutcomeUnknownError, ServerError):
+            except LockedError as exc:
+                raise await self.with_holder(at, exc) from exc
+            except (OutcomeUnknownError, ServerError) as exc:
                 # Two deletions in one millisecond are INTERNAL on driver local, a missing file is on OCM: gone is what was asked for.
-                if await self._found(at) is not None:
+                if await self._found_after(at, exc) is not None:
                     raise
             return
 
     async def move(self, source: Location, destination: Location, *, lock: Lock | None = None) -> None:
         """See the port. One Stat of the source comes first: it tells "missing" (INTERNAL on Reva) and lets a lost answer be settled."""
         check_new_name(destination)
-        self._refuse_impossible_move(source, destination)
+        _refuse_impossible_move(source, destination)
         if source == destination:
             return
         before = await self.stat(source)
@@ -136,20 +135,21 @@ class Cs3Tree:
         )
         try:
             await self._calls.invoke("Move", request, path=str(source), effect=Effect.MUTATION)
-        except NotFoundError:
-            await self._explain_move_not_found(source, destination)
+        except LockedError as exc:
+            raise await self.with_holder(source, exc) from exc
+        except NotFoundError as exc:
+            await self._explain_move_not_found(source, destination, exc)
             raise
         except (OutcomeUnknownError, ServerError) as exc:
+            if await self._found_after(source, exc) is not None:
+                if isinstance(exc, OutcomeUnknownError):
+                    raise
+                await self._explain_refused_move(source, destination, exc)
+                raise
             # Driver local reports INTERNAL also after the rename was done (its metadata rows collided).
-            if await self._found(source) is None:
-                moved = await self._found(destination)
-                if moved is not None and _is_same(before, moved):
-                    return
+            moved = await self._found_after(destination, exc)
+            if moved is None or not _is_same(before, moved):
                 raise
-            if isinstance(exc, OutcomeUnknownError):
-                raise
-            await self._explain_refused_move(source, destination)
-            raise
 
     async def quota(self, at: Location) -> Quota:
         """See the port."""
@@ -157,9 +157,9 @@ class Cs3Tree:
         try:
             response = await self._calls.invoke("GetQuota", request, path=str(at))
         except (ServerError, AccessDeniedError) as exc:
-            raise UnsupportedError(f"The storage of {at} does not tell its quota.", call="GetQuota", path=str(at)) from exc
-        total = response.total_bytes
-        return Quota(total=total if 0 < total < _UNLIMITED else None, used=min(response.used_bytes, _UNLIMITED))
+            raise UnsupportedError(f"The storage of {shown(at)} does not tell its quota.", call="GetQuota", path=str(at)) from exc
+        total = int(response.total_bytes)
+        return Quota(total=total if 0 < total < _UNLIMITED else None, used=min(int(response.used_bytes), _UNLIMITED))
 
     async def set_metadata(self, at: Location, values: Mapping[str, str], *, lock: Lock | None = None) -> None:
         """See the port. Raises UnsupportedError where the storage keeps no metadata, or not this key."""
@@ -179,70 +179,110 @@ class Cs3Tree:
         )
         await self._change_metadata("UnsetArbitraryMetadata", request, at)
 
+    async def with_holder(self, at: Location, refused: LockedError) -> LockedError:
+        """The refusal with the holder of the lock, where Stat shows the lock; else the refusal as it is."""
+        try:
+            lock = (await self.stat(at)).lock
+        except Cs3FuseError:
+            return refused
+        return refused if lock is None else locked_error(at, lock, refused)
+
     async def _change_metadata(self, method: str, request: Any, at: Location) -> None:
         try:
             await self._calls.invoke(method, request, path=str(at), effect=Effect.MUTATION)
+        except LockedError as exc:
+            raise await self.with_holder(at, exc) from exc
         except ServerError as exc:
-            await self.stat(at)
-            raise UnsupportedError(f"The storage of {at} does not keep these attributes.", call=method, path=str(at)) from exc
+            if await self._found_after(at, exc) is None:
+                raise NotFoundError(f"There is no {shown(at)}.", call=method, path=str(at)) from exc
+            raise UnsupportedError(
+                f"The storage of {shown(at)} does not keep these attributes.", call=method, path=str(at)
+            ) from exc
 
-    async def _found(self, at: Location) -> Entry | None:
-        """What is there now, None for nothing."""
+    async def _found_after(self, at: Location, failure: Cs3FuseError) -> Entry | None:
+        """What is there after a mutation failed, None for nothing; the failure itself where that cannot be learnt either."""
         try:
             return await self.stat(at)
         except NotFoundError:
             return None
+        except Cs3FuseError:
+            raise failure from failure.__cause__
 
     async def _explain_creation(self, at: Location, failure: Cs3FuseError) -> None:
         """Raise what an INTERNAL at a creation meant, as far as Stat can tell: lost a race, no parent, parent is a file."""
-        if await self._found(at) is not None:
-            raise ExistsError(f"{at} exists already.", call=failure.call, path=str(at)) from failure
-        parent = await self.stat(at.parent)
+        if await self._found_after(at, failure) is not None:
+            raise ExistsError(f"{shown(at)} exists already.", call=failure.call, path=str(at)) from failure
+        await self._explain_parent(at, failure)
+
+    async def _explain_parent(self, at: Location, failure: Cs3FuseError) -> None:
+        """Raise if there is no folder that could hold ``at``."""
+        parent = await self._found_after(at.parent, failure)
+        if parent is None:
+            raise NotFoundError(
+                f"There is no {shown(at.parent)} to put {shown(at)} into.", call=failure.call, path=str(at.parent)
+            ) from failure
         if parent.kind is not Kind.DIRECTORY:
-            raise NotDirectoryError(f"{at.parent} is not a folder.", call=failure.call, path=str(at)) from failure
+            raise NotDirectoryError(f"{shown(at.parent)} is not a folder.", call=failure.call, path=str(at)) from failure
 
-    @staticmethod
-    def _refuse_impossible_move(source: Location, destination: Location) -> None:
-        """What must not even be tried: OpenCloud loses a folder that is moved into itself."""
-        if not source.rel:
-            raise NotPermittedError(f"{source} is a root and is not moved.", call="Move", path=str(source))
-        both_paths = isinstance(source.root, PathRoot) and isinstance(destination.root, PathRoot)
-        if source.root != destination.root and isinstance(source.root, PathRoot) != isinstance(destination.root, PathRoot):
-            raise CrossStorageError(f"{source} and {destination} are on two storages; copy instead.", call="Move", path=str(source))
-        into_itself = destination != source and destination.is_below(source)
-        if both_paths:
-            into_itself = (absolute_path(destination) + "/").startswith(absolute_path(source) + "/") and destination != source
-        if into_itself:
-            raise BadRequestError(f"{source} cannot be moved into itself ({destination}).", call="Move", path=str(source))
-
-    async def _explain_move_not_found(self, source: Location, destination: Location) -> None:
+    async def _explain_move_not_found(self, source: Location, destination: Location, failure: Cs3FuseError) -> None:
         """OpenCloud says NOT_FOUND for a move between two of its spaces by id."""
         if (
             source.root != destination.root
-            and await self._found(source) is not None
-            and await self._found(destination.parent) is not None
+            and await self._found_after(source, failure) is not None
+            and await self._found_after(destination.parent, failure) is not None
         ):
-            raise CrossStorageError(f"{source} and {destination} are on two storages; copy instead.", call="Move", path=str(source))
+            raise _crosses(source, destination) from failure
 
-    async def _explain_refused_move(self, source: Location, destination: Location) -> None:
+    async def _explain_refused_move(self, source: Location, destination: Location, failure: Cs3FuseError) -> None:
         """Raise what an INTERNAL at a move meant; the source is still there."""
-        if await self._found(destination) is not None:
-            raise ExistsError(f"{destination} exists already.", call="Move", path=str(destination))
-        parent = await self._found(destination.parent)
-        if parent is None:
-            raise NotFoundError(
-                f"There is no {destination.parent} to move {source} into.", call="Move", path=str(destination.parent)
-            )
-        if parent.kind is not Kind.DIRECTORY:
-            raise NotDirectoryError(f"{destination.parent} is not a folder.", call="Move", path=str(destination.parent))
+        if await self._found_after(destination, failure) is not None:
+            raise ExistsError(f"{shown(destination)} exists already.", call="Move", path=str(destination)) from failure
+        await self._explain_parent(destination, failure)
         if source.root != destination.root:
-            raise CrossStorageError(f"{source} and {destination} are on two storages; copy instead.", call="Move", path=str(source))
+            raise _crosses(source, destination) from failure
 
 
 def plain_opaque(values: Mapping[str, str]) -> types_pb2.Opaque:
     """An opaque map of plain entries, the way servers read them (they do not look at the decoder)."""
     return types_pb2.Opaque(
         map={key: types_pb2.OpaqueEntry(decoder="plain", value=value.encode()) for key, value in values.items()}
+    )
+
+
+def locked_error(at: Location, lock: Any, refused: LockedError) -> LockedError:
+    """The refusal, naming who holds the lock."""
+    who = lock.user or lock.app_name or "somebody else"
+    return LockedError(f"{shown(at)} is locked by {who}.", lock=lock, call=refused.call, path=refused.path, trace=refused.trace)
+
+
+def _is(found: Entry | None, kind: Kind) -> bool:
+    return found is not None and found.kind is kind
+
+
+def _root_name(info: Any) -> str:
+    """What a root calls itself, for people; servers answer ".", nothing, or a path of their own."""
+    name: str = info.name or info.path.rstrip("/").rpartition("/")[2]
+    return "" if name_problem(name) else name
+
+
+def _refuse_impossible_move(source: Location, destination: Location) -> None:
+    """What must not even be tried: OpenCloud loses a folder that is moved into itself."""
+    if not source.rel:
+        raise NotPermittedError(f"{shown(source)} is a root and is not moved.", call="Move", path=str(source))
+    by_path = isinstance(source.root, PathRoot)
+    if by_path != isinstance(destination.root, PathRoot):
+        raise _crosses(source, destination)
+    if by_path:
+        into_itself = absolute_path(destination).startswith(absolute_path(source) + "/")
+    else:
+        into_itself = destination != source and destination.is_below(source)
+    if into_itself:
+        raise BadRequestError(f"{shown(source)} cannot be moved into itself ({shown(destination)}).", call="Move", path=str(source))
+
+
+def _crosses(source: Location, destination: Location) -> CrossStorageError:
+    return CrossStorageError(
+        f"{shown(source)} and {shown(destination)} are on two storages; copy instead.", call="Move", path=str(source)
     )
 
 
@@ -263,5 +303,5 @@ def _utf8(values: Mapping[str, str], at: Location) -> dict[str, str]:
         for text in (*values, *values.values()):
             text.encode("utf-8")
     except UnicodeEncodeError as exc:
-        raise BadRequestError(f"An attribute of {at} is not UTF-8 text; CS3 keeps only text.", path=str(at)) from exc
+        raise BadRequestError(f"An attribute of {shown(at)} is not UTF-8 text; CS3 keeps only text.", path=str(at)) from exc
     return dict(values)
