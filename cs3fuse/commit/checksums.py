@@ -1,0 +1,71 @@
+"""Checksums of local files, in a worker thread, in bounded memory.
+
+Owns nothing. ``protocol`` compares with what a server reports; ``session`` computes the sha1 that each upload carries.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import zlib
+from typing import Protocol
+
+_CHUNK = 1 << 20
+
+
+class Digest(Protocol):
+    """What hashlib's objects have in common with ours."""
+
+    def update(self, data: memoryview, /) -> None:
+        """Take more bytes."""
+        ...
+
+    def hexdigest(self) -> str:
+        """Lower-case hex of the bytes so far."""
+        ...
+
+
+class _Adler32:
+    """Adler-32 with hashlib's interface; eight hex digits as EOS and OpenCloud print it."""
+
+    def __init__(self) -> None:
+        self._value = 1
+
+    def update(self, data: memoryview, /) -> None:
+        self._value = zlib.adler32(data, self._value)
+
+    def hexdigest(self) -> str:
+        return f"{self._value:08x}"
+
+
+def new_digest(kind: str) -> Digest | None:
+    """A digest of one of the kinds that CS3 names, None for one that we do not know."""
+    if kind == "sha1":
+        return hashlib.sha1(usedforsecurity=False)
+    if kind == "md5":
+        return hashlib.md5(usedforsecurity=False)
+    if kind == "adler32":
+        return _Adler32()
+    return None
+
+
+def feed(digest: Digest, fd: int, start: int, stop: int) -> int:
+    """Give bytes ``start`` to ``stop`` of ``fd`` to ``digest``; returns where the file ended if that was earlier."""
+    buffer = bytearray(min(_CHUNK, max(stop - start, 1)))
+    view = memoryview(buffer)
+    position = start
+    while position < stop:
+        count = os.preadv(fd, [view[: min(len(buffer), stop - position)]], position)
+        if count == 0:
+            break
+        digest.update(view[:count])
+        position += count
+    return position
+
+
+def hex_of(kind: str, fd: int, size: int) -> str | None:
+    """The checksum of the first ``size`` bytes, None for an unknown kind or a shorter file. Blocks; raises OSError."""
+    digest = new_digest(kind)
+    if digest is None or feed(digest, fd, 0, size) != size:
+        return None
+    return digest.hexdigest()

@@ -1,0 +1,306 @@
+"""The commit engine: every file that is being written, the workers that send them, and the journal they live in.
+
+Owns the state folder (one daemon per folder), the table of sessions and the nursery of the workers. ``vfs`` begins sessions, ``app``
+runs the engine and recovers before it mounts, ``control`` asks for the queue. Trio thread only. A commit belongs to a worker and not to
+the request that asked for it: a request that is given up must not break an upload off in the middle, because some storages
+commit what arrived.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import math
+import os
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import structlog
+import trio
+
+from cs3fuse.capabilities import CapabilityBook
+from cs3fuse.commit.journal import Journal
+from cs3fuse.commit.protocol import CommitProtocol, RetryPolicy
+from cs3fuse.commit.records import ConflictRecord
+from cs3fuse.commit.sender import Sender, SenderOptions
+from cs3fuse.commit.session import SessionHost, SessionLock, WriteSession
+from cs3fuse.errors import Cs3FuseError, LocalStorageError, OutcomeUnknownError
+from cs3fuse.model import Entry, Location, Lock
+from cs3fuse.ports import BaseContent, RemoteData, RemoteTree
+
+_LOG = structlog.get_logger(__name__)
+
+SNAPSHOT_EVERY_S = 2.0
+"""How often the journal learns how far unfinished files came, and how often failed ones are looked at for another try."""
+
+
+async def _no_room(wanted_bytes: int) -> bool:  # noqa: ARG001 - the signature of ``make_room``
+    return False
+
+
+def _no_lock() -> Lock | None:
+    return None
+
+
+async def _nothing_to_ensure() -> None:
+    """For storages without locks."""
+
+
+@dataclass(slots=True)
+class EngineOptions:
+    """``mode``: what close waits for. ``workers``: uploads at a time. ``queue_bound``: files that may wait in mode "background".
+
+    ``make_room`` is asked to free local disk space before a write fails for want of it; True if it freed some.
+    """
+
+    mode: Literal["close", "background"] = "close"
+    workers: int = 4
+    queue_bound: int = 1000
+    retry: RetryPolicy = field(default_factory=RetryPolicy)
+    recovery_retry: RetryPolicy = field(default_factory=lambda: RetryPolicy(budget_s=5.0))
+    make_room: Callable[[int], Awaitable[bool]] = _no_room
+    wall_clock: Callable[[], float] = time.time
+
+
+@dataclass(frozen=True, slots=True)
+class QueueItem:
+    """A file that is not on the server yet. ``since`` is unix seconds; ``reason`` why the last attempt failed."""
+
+    at: Location
+    state: str
+    size: int
+    since: float
+    attempts: int
+    reason: str
+
+
+class CommitEngine:
+    """See the module."""
+
+    def __init__(
+        self,
+        tree: RemoteTree,
+        data: RemoteData,
+        content: BaseContent,
+        book: CapabilityBook,
+        *,
+        state_folder: Path,
+        identity: str,
+        username: str,
+        options: EngineOptions | None = None,
+    ) -> None:
+        """``identity`` says whose journal records are ours ("server|user"); those of others are never touched."""
+        self._tree = tree
+        self._data = data
+        self._content = content
+        self._book = book
+        self._folder = state_folder
+        self._identity = identity
+        self._username = username
+        self._options = options or EngineOptions()
+        self._sessions: dict[Location, WriteSession] = {}
+        self._asked, self._to_do = trio.open_memory_channel[WriteSession](math.inf)
+        self._opened: _Opened | None = None
+        self._recovery_retry: RetryPolicy | None = None
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Open the state folder and send what sessions ask for, until cancelled.
+
+        Raises: LocalStorageError: the folder is in use by another daemon, or the journal is damaged.
+        Cancellation: what is under way is in the journal and settled by the next ``recover``.
+        """
+        opened = self._open()
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._look_after)
+                task_status.started()
+                async for session in self._to_do:
+                    nursery.start_soon(self._serve, session)
+        finally:
+            self._shut(opened)
+
+    def _open(self) -> _Opened:
+        try:
+            staged = self._folder / "staged"
+            staged.mkdir(parents=True, exist_ok=True, mode=0o700)
+            lock_fd = os.open(self._folder / "daemon.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            try:
+                fcntl.flock(lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as exc:
+                os.close(lock_fd)
+                raise LocalStorageError(
+                    f"The state folder {self._folder} is in use by another cs3fuse. Unmount that one, or choose another folder.",
+                    call="state.lock",
+                    path=str(self._folder),
+                ) from exc
+        except OSError as exc:
+            raise LocalStorageError(
+                f"The state folder {self._folder} cannot be used: {exc.strerror}.", call="state.open", path=str(self._folder)
+            ) from exc
+        try:
+            journal = Journal(self._folder / "journal.sqlite", wall_clock=self._options.wall_clock)
+        except LocalStorageError:
+            os.close(lock_fd)
+            raise
+        in_background = self._options.mode == "background"
+        sender = Sender(
+            CommitProtocol(self._tree, self._data, self._book, retry=self._options.retry),
+            self._content,
+            self._book,
+            journal,
+            workers=self._options.workers,
+            options=SenderOptions(self._username, in_background, self._options.retry, self._options.wall_clock),
+        )
+        host = SessionHost(
+            folder=staged,
+            identity=self._identity,
+            journal=journal,
+            content=self._content,
+            commits_in_background=in_background,
+            dispatch=self._dispatch,
+            forget=self._forget,
+            moved=self._moved,
+            make_room=self._options.make_room,
+        )
+        self._opened = _Opened(journal, sender, host, lock_fd)
+        return self._opened
+
+    def _shut(self, opened: _Opened) -> None:
+        """Nobody may wait for an answer that will not come; the journal's last words; the folder is free again."""
+        self._opened = None
+        for session in list(self._sessions.values()):
+            stopped = OutcomeUnknownError(
+                f"cs3fuse is stopping; the bytes of {session.at} are in the journal.", path=str(session.at)
+            )
+            while session.finish(error=stopped):
+                pass
+        opened.journal.close()
+        os.close(opened.lock_fd)
+
+    @property
+    def _running(self) -> _Opened:
+        if self._opened is None:
+            raise LocalStorageError("The commit engine is not running.", call="state.open", path=str(self._folder))
+        return self._opened
+
+    # Sessions
+
+    def begin(
+        self,
+        at: Location,
+        base: Entry | None,
+        *,
+        lock: Callable[[], Lock | None] = _no_lock,
+        ensure_lock: Callable[[], Awaitable[None]] = _nothing_to_ensure,
+        created: bool = False,
+    ) -> WriteSession:
+        """The session of a file that is opened for writing; the one that is still being sent, if there is one.
+
+        Args: ``base`` is the version seen under the lock, None: the file must not exist when it is committed. ``created``: commit
+        it even if nothing is written. ``lock`` gives the current CS3 lock; ``ensure_lock`` gets it back before a commit.
+        """
+        host = self._running.host
+        session = self._sessions.get(at)
+        if session is None or session.is_abandoned:
+            session = WriteSession(host, at, base, lock=SessionLock(lock, ensure_lock), created=created)
+            self._sessions[at] = session
+            return session
+        session.lock = SessionLock(lock, ensure_lock)
+        session.reopen(base)
+        return session
+
+    def session_at(self, at: Location) -> WriteSession | None:
+        """The session of a file that is open for writing or not sent yet."""
+        return self._sessions.get(at)
+
+    def sessions(self) -> Sequence[WriteSession]:
+        """All of them."""
+        return list(self._sessions.values())
+
+    def moved_below(self, source: Location, destination: Location) -> None:
+        """A directory was renamed on the server: rebind the sessions of everything in it."""
+        for session in list(self._sessions.values()):
+            if session.at.is_below(source):
+                rel = session.at.rel[len(source.rel) :].lstrip("/")
+                session.rebind(Location(destination.root, f"{destination.rel}/{rel}".strip("/")))
+
+    def _dispatch(self, session: WriteSession) -> None:
+        if self._opened is None:
+            session.finish(error=OutcomeUnknownError(f"cs3fuse is stopping; {session.at} was not sent.", path=str(session.at)))
+            return
+        self._asked.send_nowait(session)
+
+    def _forget(self, session: WriteSession) -> None:
+        if self._sessions.get(session.at) is session:
+            del self._sessions[session.at]
+
+    def _moved(self, session: WriteSession, before: Location) -> None:
+        if self._sessions.get(before) is session:
+            del self._sessions[before]
+            self._sessions[session.at] = session
+
+    # Workers
+
+    async def _serve(self, session: WriteSession) -> None:
+        await self._running.sender.send(session, retry=self._recovery_retry)
+
+    async def _look_after(self) -> None:
+        """Every few seconds: what is unfinished goes into the journal, what failed is tried again."""
+        while True:
+            await trio.sleep(SNAPSHOT_EVERY_S)
+            now = trio.current_time()
+            for session in list(self._sessions.values()):
+                session.snapshot()
+                if session.is_due(now):
+                    session.ask()
+            try:
+                await self._running.journal.flush()
+            except Cs3FuseError as exc:
+                _LOG.warning("the journal could not be written", reason=str(exc))
+
+    # What waits
+
+    def queue(self) -> list[QueueItem]:
+        """Files that are not on the server yet, oldest first."""
+        items = []
+        for session in self._sessions.values():
+            record = session.record
+            if session.is_dirty:
+                since = record.created_at if record is not None else self._options.wall_clock()
+                reason = record.reason if record is not None else ""
+                items.append(QueueItem(session.at, session.state, session.size, since, session.attempts, reason))
+        return sorted(items, key=lambda item: item.since)
+
+    async def flush(self, at: Location | None = None) -> list[QueueItem]:
+        """Try to send everything that waits (below ``at``), and wait for it. Returns what is still not on the server.
+
+        Files that a program still writes and has not closed or synced are left alone.
+        Cancellation: the commits go on.
+        """
+        asked = []
+        for session in list(self._sessions.values()):
+            if (at is None or session.at.is_below(at)) and session.is_waiting:
+                outcome = session.ask()
+                if outcome is not None:
+                    asked.append(outcome)
+        for outcome in asked:
+            await outcome.done.wait()
+        return [item for item in self.queue() if (at is None or item.at.is_below(at)) and item.state != "dirty"]
+
+    def conflicts(self) -> list[ConflictRecord]:
+        """Conflicts whose copies are on the server, oldest first; those of this identity."""
+        return [conflict for conflict in self._running.journal.conflicts() if conflict.identity == self._identity]
+
+    async def forget_conflict(self, conflict_id: int) -> None:
+        """The user has seen it; the copy stays where it is. Raises: LocalSpaceError, LocalStorageError."""
+        await self._running.journal.forget_conflict(conflict_id)
+
+
+@dataclass(slots=True)
+class _Opened:
+    journal: Journal
+    sender: Sender
+    host: SessionHost
+    lock_fd: int

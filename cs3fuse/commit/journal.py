@@ -1,0 +1,302 @@
+"""The journal: which bytes in the state folder are not known to be on the server.
+
+Owns one sqlite database (WAL). ``engine`` and ``session`` write it, always from the trio thread; the transactions run in a worker
+thread, one at a time. Changes that arrive while a transaction runs are put into the next one together (group commit), so a
+hundred files closed at once cost a few fsyncs and not a hundred. Reads are answered from memory.
+
+A change is ``durable`` when it must survive a power loss: then sqlite syncs before the call returns. Others survive the death of
+the process and lie in the write-ahead log until the next durable change (or the kernel) writes them out.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import trio
+
+from cs3fuse.commit.records import (
+    CommitRecord,
+    ConflictRecord,
+    RecordState,
+    decode_entry,
+    decode_location,
+    decode_lock,
+    decode_ranges,
+    encode_entry,
+    encode_location,
+    encode_lock,
+    encode_ranges,
+)
+from cs3fuse.errors import Cs3FuseError, LocalSpaceError, LocalStorageError
+
+SCHEMA_VERSION = 1
+_SCHEMA = """
+CREATE TABLE commits (
+    id INTEGER PRIMARY KEY, identity TEXT NOT NULL, at TEXT NOT NULL, base TEXT, staged TEXT NOT NULL, size INTEGER NOT NULL,
+    mtime_ns INTEGER NOT NULL, state TEXT NOT NULL, created_at REAL NOT NULL, changed_at REAL NOT NULL, sha1 TEXT NOT NULL,
+    missing TEXT NOT NULL, copy_at TEXT, source TEXT, source_entry TEXT, lock TEXT, attempts INTEGER NOT NULL, reason TEXT NOT NULL,
+    attempted INTEGER NOT NULL
+);
+CREATE TABLE conflicts (
+    id INTEGER PRIMARY KEY, identity TEXT NOT NULL, at TEXT NOT NULL, copy_at TEXT NOT NULL, noticed_at REAL NOT NULL,
+    reason TEXT NOT NULL
+);
+"""
+_PUT = "INSERT OR REPLACE INTO commits VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)"
+_DROP = "DELETE FROM commits WHERE id = ?"
+_ADD_CONFLICT = "INSERT INTO conflicts VALUES (?,?,?,?,?,?)"
+_FORGET_CONFLICT = "DELETE FROM conflicts WHERE id = ?"
+
+_Statement = tuple[str, tuple[object, ...]]
+
+
+@dataclass(slots=True, eq=False)
+class _Change:
+    """Statements that belong together, and what became of them."""
+
+    statements: Sequence[_Statement]
+    is_durable: bool
+    is_done: bool = False
+    error: Cs3FuseError | None = None
+
+
+class Journal:
+    """Records of this state folder, of every identity. See the module for concurrency."""
+
+    def __init__(self, path: Path, *, wall_clock: Callable[[], float] = time.time) -> None:
+        """Open or create the database. Raises: LocalStorageError: damaged, or of a later version."""
+        self._path = path
+        self._wall_clock = wall_clock
+        self._turn = trio.Lock()
+        self._waiting: list[_Change] = []
+        self._records: dict[int, CommitRecord] = {}
+        self._conflicts: dict[int, ConflictRecord] = {}
+        try:
+            self._database = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+            self._open()
+        except (sqlite3.Error, ValueError, KeyError, TypeError) as exc:
+            raise LocalStorageError(
+                f"The journal {path} cannot be read ({exc}). It lists bytes that may not be on the server: "
+                f"keep {path.parent}, and move it aside before mounting again.",
+                call="journal.open",
+                path=str(path),
+            ) from exc
+        self._last_id = max([0, *self._records, *self._conflicts])
+
+    def __enter__(self) -> Self:
+        """The journal itself."""
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        """Close."""
+        self.close()
+
+    def _open(self) -> None:
+        self._database.execute("PRAGMA journal_mode = WAL")
+        self._database.execute("PRAGMA synchronous = FULL")
+        version = self._database.execute("PRAGMA user_version").fetchone()[0]
+        if version == 0:
+            self._database.executescript(f"BEGIN; {_SCHEMA} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;")
+        elif version != SCHEMA_VERSION:
+            raise ValueError(f"version {version}, this program knows {SCHEMA_VERSION}")
+        for row in self._database.execute("SELECT * FROM commits ORDER BY id"):
+            record = _record_of(row)
+            self._records[record.id] = record
+        for row in self._database.execute("SELECT * FROM conflicts ORDER BY id"):
+            conflict = _conflict_of(row)
+            self._conflicts[conflict.id] = conflict
+
+    def new_id(self) -> int:
+        """An id that no record of this journal has."""
+        self._last_id += 1
+        return self._last_id
+
+    def records(self) -> list[CommitRecord]:
+        """All records, oldest first; including those of other identities."""
+        return [self._records[key] for key in sorted(self._records)]
+
+    def record(self, record_id: int) -> CommitRecord | None:
+        """One record, None if it is not there."""
+        return self._records.get(record_id)
+
+    def conflicts(self) -> list[ConflictRecord]:
+        """Conflicts that were not forgotten yet, oldest first."""
+        return [self._conflicts[key] for key in sorted(self._conflicts)]
+
+    async def put(self, record: CommitRecord, *, durable: bool, instead_of: int | None = None) -> CommitRecord:
+        """Store a record (and drop the one it supersedes, in the same transaction). Returns it with its time of change.
+
+        Raises: LocalSpaceError, LocalStorageError: then the journal holds what it held before.
+        Cancellation: the record is stored or not; the journal stays consistent.
+        """
+        record = replace(record, changed_at=self._wall_clock())
+        statements: list[_Statement] = [(_PUT, _row_of(record))]
+        if instead_of is not None and instead_of != record.id:
+            statements.append((_DROP, (instead_of,)))
+        await self._apply(_Change(statements, durable))
+        self._records[record.id] = record
+        if instead_of is not None and instead_of != record.id:
+            self._records.pop(instead_of, None)
+        return record
+
+    def put_soon(self, record: CommitRecord) -> None:
+        """Store a record with the next transaction, or at ``flush``; for states that nobody was promised (``DIRTY``)."""
+        record = replace(record, changed_at=self._wall_clock())
+        self._records[record.id] = record
+        self._waiting.append(_Change([(_PUT, _row_of(record))], is_durable=False))
+
+    def drop_soon(self, record_id: int) -> None:
+        """Forget a record with the next transaction, or at ``flush``."""
+        if self._records.pop(record_id, None) is not None:
+            self._waiting.append(_Change([(_DROP, (record_id,))], is_durable=False))
+
+    async def drop(self, record_id: int) -> None:
+        """Forget a record: its bytes are on the server, or nobody wants them. Raises: as ``put``."""
+        await self._apply(_Change([(_DROP, (record_id,))], is_durable=False))
+        self._records.pop(record_id, None)
+
+    async def add_conflict(self, conflict: ConflictRecord, *, instead_of: int) -> None:
+        """Remember a conflict whose copy is on the server, and forget the record it came from. Raises: as ``put``."""
+        row = (
+            conflict.id,
+            conflict.identity,
+            encode_location(conflict.at),
+            encode_location(conflict.copy_at),
+            conflict.noticed_at,
+            conflict.reason,
+        )
+        await self._apply(_Change([(_ADD_CONFLICT, row), (_DROP, (instead_of,))], is_durable=True))
+        self._conflicts[conflict.id] = conflict
+        self._records.pop(instead_of, None)
+
+    async def forget_conflict(self, conflict_id: int) -> None:
+        """The user has seen a conflict. Raises: as ``put``."""
+        await self._apply(_Change([(_FORGET_CONFLICT, (conflict_id,))], is_durable=False))
+        self._conflicts.pop(conflict_id, None)
+
+    async def flush(self) -> None:
+        """Write what waits. Raises: as ``put``."""
+        if self._waiting:
+            await self._apply(_Change([], is_durable=False))
+
+    def close(self) -> None:
+        """Write what waits (once, errors are the next start's to find) and close. Blocks for one transaction."""
+        batch, self._waiting = self._waiting, []
+        self._transaction(batch)
+        self._database.close()
+
+    async def _apply(self, change: _Change) -> None:
+        self._waiting.append(change)
+        async with self._turn:
+            if not change.is_done:
+                batch, self._waiting = self._waiting, []
+                await trio.to_thread.run_sync(self._transaction, batch)
+        if change.error is not None:
+            raise change.error
+
+    def _transaction(self, batch: Sequence[_Change]) -> None:
+        """Run in a worker thread (or at close): all of ``batch`` or nothing."""
+        error: Cs3FuseError | None = None
+        try:
+            # FULL syncs the log at each commit, NORMAL leaves that to the next FULL one.
+            level = "FULL" if any(change.is_durable for change in batch) else "NORMAL"
+            self._database.execute(f"PRAGMA synchronous = {level}")
+            self._database.execute("BEGIN IMMEDIATE")
+            for change in batch:
+                for statement, values in change.statements:
+                    self._database.execute(statement, values)
+            self._database.execute("COMMIT")
+        except sqlite3.Error as exc:
+            error = _local_error(exc, self._path)
+            if self._database.in_transaction:
+                self._database.execute("ROLLBACK")
+        for change in batch:
+            change.error = error
+            change.is_done = True
+
+
+def _local_error(exc: sqlite3.Error, path: Path) -> Cs3FuseError:
+    if getattr(exc, "sqlite_errorname", "").startswith("SQLITE_FULL"):
+        error: Cs3FuseError = LocalSpaceError(
+            f"The disk of the state folder is full: the journal {path} cannot be written. Free some space and save again.",
+            call="journal.write",
+            path=str(path),
+        )
+    else:
+        error = LocalStorageError(f"The journal {path} cannot be written ({exc}).", call="journal.write", path=str(path))
+    error.__cause__ = exc
+    return error
+
+
+def _row_of(record: CommitRecord) -> tuple[object, ...]:
+    return (
+        record.id,
+        record.identity,
+        encode_location(record.at),
+        encode_entry(record.base),
+        record.staged,
+        record.size,
+        record.mtime_ns,
+        record.state.value,
+        record.created_at,
+        record.changed_at,
+        record.sha1,
+        encode_ranges(record.missing),
+        encode_location(record.copy_at),
+        encode_location(record.source),
+        encode_entry(record.source_entry),
+        encode_lock(record.lock),
+        record.attempts,
+        record.reason,
+        int(record.attempted),
+    )
+
+
+def _record_of(row: Sequence[object]) -> CommitRecord:
+    at = decode_location(_text(row[2]))
+    if at is None:
+        raise ValueError(f"record {row[0]} has no location")
+    return CommitRecord(
+        id=_number(row[0]),
+        identity=str(row[1]),
+        at=at,
+        base=decode_entry(_text(row[3])),
+        staged=str(row[4]),
+        size=_number(row[5]),
+        mtime_ns=_number(row[6]),
+        state=RecordState(row[7]),
+        created_at=float(str(row[8])),
+        changed_at=float(str(row[9])),
+        sha1=str(row[10]),
+        missing=decode_ranges(str(row[11])),
+        copy_at=decode_location(_text(row[12])),
+        source=decode_location(_text(row[13])),
+        source_entry=decode_entry(_text(row[14])),
+        lock=decode_lock(_text(row[15])),
+        attempts=_number(row[16]),
+        reason=str(row[17]),
+        attempted=bool(row[18]),
+    )
+
+
+def _conflict_of(row: Sequence[object]) -> ConflictRecord:
+    at, copy_at = decode_location(_text(row[2])), decode_location(_text(row[3]))
+    if at is None or copy_at is None:
+        raise ValueError(f"conflict {row[0]} has no location")
+    return ConflictRecord(_number(row[0]), str(row[1]), at, copy_at, float(str(row[4])), str(row[5]))
+
+
+def _text(value: object) -> str | None:
+    return None if value is None else str(value)
+
+
+def _number(value: object) -> int:
+    if not isinstance(value, int):
+        raise TypeError(f"not a number: {value!r}")
+    return value

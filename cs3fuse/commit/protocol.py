@@ -1,0 +1,305 @@
+"""The commit protocol: put frozen bytes over exactly the version they were made from, and know what became of them.
+
+Owns no state between commits. ``session`` and ``recovery`` call ``CommitProtocol.commit`` from the trio thread; several files may be
+committed at once, one file only once at a time (the engine sees to that).
+
+Each step assumes that the process may die in it:
+
+* The target is looked at (type, version) before any byte is sent, unless the storage was proven to check the version itself.
+* ``note`` is told *before* the upload that the target may be half ours from now on, and after a lost answer that it is unknown.
+* An upload whose answer was lost is settled by looking, never by a blind second PUT: checksum, then etag, then reading back.
+* What the server acknowledged is looked at once more: some commit a truncated file, some accept another length than announced.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+
+import structlog
+import trio
+
+from cs3fuse.capabilities import CapabilityBook
+from cs3fuse.commit.checksums import hex_of
+from cs3fuse.commit.records import RecordState
+from cs3fuse.commit.verdict import Sent, Verdict, judge
+from cs3fuse.errors import (
+    BadDataError,
+    BusyError,
+    ChecksumError,
+    ConflictError,
+    Cs3FuseError,
+    DeadlineError,
+    IsDirectoryError,
+    LocalStorageError,
+    NotFoundError,
+    OutcomeUnknownError,
+    ServerError,
+    StaleError,
+    UnavailableError,
+)
+from cs3fuse.model import Entry, IdRoot, Kind, Location, Lock
+from cs3fuse.ports import ExpectAbsent, Expectation, ExpectEtag, RemoteData, RemoteTree, UploadSource
+
+_LOG = structlog.get_logger(__name__)
+
+MISSING_AGAIN_S = 0.25
+"""How long to wait before a NOT_FOUND of a known file is believed: Reva's local driver has none between two renames of an overwrite."""
+MAX_LOST_RACES = 8
+"""Refused conditional uploads after which a commit gives up; each time somebody else changed the file in a few milliseconds."""
+
+_LOOK_AGAIN = (UnavailableError, DeadlineError, ServerError, BusyError)
+_OUTCOME_UNKNOWN = (OutcomeUnknownError, DeadlineError, ServerError, BadDataError, BusyError)
+
+
+@dataclass(frozen=True, slots=True)
+class RetryPolicy:
+    """How long one commit tries before its error goes to the caller, and how long it waits between attempts (seconds)."""
+
+    budget_s: float = 20.0
+    first_delay_s: float = 0.1
+    longest_delay_s: float = 5.0
+
+
+class Backoff:
+    """Waits that double, within one budget."""
+
+    def __init__(self, policy: RetryPolicy) -> None:
+        self._policy = policy
+        self._ends_at = trio.current_time() + policy.budget_s
+        self._delay_s = policy.first_delay_s
+
+    async def wait(self, error: Cs3FuseError) -> None:
+        """Wait before the next attempt. Raises: ``error`` itself when the budget is used up."""
+        if trio.current_time() + self._delay_s > self._ends_at:
+            raise error
+        await trio.sleep(self._delay_s)
+        self._delay_s = min(self._delay_s * 2, self._policy.longest_delay_s)
+
+
+async def _no_note(state: RecordState) -> None:
+    """For callers without a journal."""
+
+
+def _no_lock() -> Lock | None:
+    return None
+
+
+@dataclass(slots=True)
+class CommitJob:
+    """One frozen file on its way.
+
+    ``attempted`` starts True where an earlier run may have sent bytes. ``note`` writes the journal. ``resend_if_deleted``: a file
+    that was deleted meanwhile is created again. ``retries`` counts for the log and ``status``.
+    """
+
+    at: Location
+    base: Entry | None
+    source: UploadSource
+    lock: Callable[[], Lock | None] = _no_lock
+    note: Callable[[RecordState], Awaitable[None]] = _no_note
+    attempted: bool = False
+    resend_if_deleted: bool = True
+    retries: int = 0
+    acknowledged: bool = field(default=False, init=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Committed:
+    """What became of a job: the server's entry afterwards, where it is (a file renamed by others is followed).
+
+    ``was_recreated``: the file had been deleted meanwhile and was created again.
+    """
+
+    at: Location
+    entry: Entry
+    was_recreated: bool = False
+
+
+class _DiffersError(Exception):
+    """The server's bytes are not ours; ends the transfer of a read-back."""
+
+
+class _CompareSink:
+    """Takes a download and compares it with a local file."""
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+
+    def write(self, offset: int, data: memoryview) -> None:
+        """Compare; see ``ports.Sink``."""
+        if os.pread(self._fd, len(data), offset) != data:
+            raise _DiffersError
+
+
+class CommitProtocol:
+    """Commits through the ports. See the module for what it guarantees."""
+
+    def __init__(self, tree: RemoteTree, data: RemoteData, book: CapabilityBook, *, retry: RetryPolicy) -> None:
+        self._tree = tree
+        self._data = data
+        self._book = book
+        self._retry = retry
+
+    async def commit(self, job: CommitJob, *, retry: RetryPolicy | None = None) -> Committed:
+        """Put the job's bytes on the server.
+
+        Raises: ConflictError: somebody else's version stands there, nothing of ours was put over it; IsDirectoryError; LockedError,
+        QuotaError, AccessDeniedError and whatever else will not pass by waiting; UnavailableError and its like after the budget.
+        Cancellation: as if the process died here: ``note`` has been told what may have happened.
+        """
+        backoff = Backoff(retry or self._retry)
+        at, was_recreated, lost_races = job.at, False, 0
+        must_look = not self._server_checks(job) or job.attempted
+        expect: Expectation = ExpectAbsent() if job.base is None else ExpectEtag(job.base.etag)
+        while True:
+            if must_look:
+                at, found = await self._find(job, at, backoff)
+                verdict = await self._settle(job, at, found, backoff)
+                if verdict is Verdict.OURS and found is not None:
+                    return Committed(at, found, was_recreated)
+                if job.acknowledged and verdict in {Verdict.BASE, Verdict.ABSENT, Verdict.PERHAPS_PART_OF_OURS}:
+                    # The server said yes and shows something else: ask again before sending a second time.
+                    job.acknowledged = False
+                    await backoff.wait(_other_answer(at))
+                    continue
+                was_recreated |= verdict is Verdict.ABSENT and job.base is not None
+                expect = _expectation(job, at, found, verdict)
+            try:
+                await job.note(RecordState.UPLOADING)
+                await self._data.upload(at, job.source, expect=expect, lock=job.lock())
+            except ConflictError as exc:
+                self._learn_conditional(job)
+                lost_races += 1
+                if lost_races >= MAX_LOST_RACES:
+                    raise
+                _LOG.info("upload refused, looking again", path=str(at), reason=str(exc))
+            except UnavailableError as exc:
+                job.retries += 1
+                _LOG.warning("upload not started, retrying", path=str(at), reason=str(exc), retries=job.retries)
+                await backoff.wait(exc)
+            except ChecksumError as exc:
+                job.retries += 1
+                _LOG.warning("upload damaged on the way, retrying", path=str(at), reason=str(exc), retries=job.retries)
+                await backoff.wait(exc)
+            except _OUTCOME_UNKNOWN as exc:
+                job.attempted = True
+                job.retries += 1
+                await job.note(RecordState.UNKNOWN)
+                _LOG.warning("upload's outcome unknown, looking", path=str(at), reason=str(exc), retries=job.retries)
+                await backoff.wait(exc)
+            else:
+                job.attempted = job.acknowledged = True
+            must_look = True
+
+    def _server_checks(self, job: CommitJob) -> bool:
+        """Whether the storage was proven to refuse an upload over another version: then one look is saved."""
+        return job.base is not None and bool(self._book.of(job.base.storage_id).conditional_uploads) and bool(job.base.etag)
+
+    def _learn_conditional(self, job: CommitJob) -> None:
+        if job.base is not None and job.base.storage_id:
+            self._book.of(job.base.storage_id).conditional_uploads = True
+
+    async def _find(self, job: CommitJob, at: Location, backoff: Backoff) -> tuple[Location, Entry | None]:
+        """Look at the target; a known file that is missing is asked for again, then followed by its id."""
+        found = await self._look(at, backoff)
+        if found is not None or (job.base is None and not job.attempted):
+            return at, found
+        await trio.sleep(MISSING_AGAIN_S)
+        found = await self._look(at, backoff)
+        if found is not None or job.base is None or job.base.id is None:
+            return at, found
+        capabilities = self._book.of(job.base.storage_id)
+        if capabilities.stable_ids is False:
+            return at, None
+        by_id = Location(IdRoot(job.base.id))
+        moved = await self._look_by_id(by_id, backoff)
+        if moved is None or moved.kind is not Kind.FILE or moved.id != job.base.id:
+            return at, None
+        # Its path is gone and its id is not: ids outlive a rename here.
+        capabilities.stable_ids = True
+        _LOG.warning("file was renamed by somebody else, following it", path=str(at), renamed_to=moved.name)
+        return by_id, moved
+
+    async def _look(self, at: Location, backoff: Backoff) -> Entry | None:
+        while True:
+            try:
+                return await self._tree.stat(at)
+            except NotFoundError:
+                return None
+            except _LOOK_AGAIN as exc:
+                await backoff.wait(exc)
+
+    async def _look_by_id(self, at: Location, backoff: Backoff) -> Entry | None:
+        """As ``_look``, but ids that a storage cannot resolve are no failure (INTERNAL on some)."""
+        try:
+            return await self._tree.stat(at)
+        except (UnavailableError, DeadlineError):
+            return await self._look(at, backoff)
+        except Cs3FuseError:
+            return None
+
+    async def _settle(self, job: CommitJob, at: Location, found: Entry | None, backoff: Backoff) -> Verdict:
+        """The verdict on what was found, read back where nothing else can tell."""
+        sent = Sent(job.source.size, attempted=job.attempted, acknowledged=job.acknowledged)
+        agrees = await self._checksum_agrees(job.source, found, job.source.size)
+        verdict = judge(found, job.base, sent, checksum_agrees=agrees)
+        if found is None or verdict not in {Verdict.PERHAPS_OURS, Verdict.PERHAPS_PART_OF_OURS}:
+            return verdict
+        agrees = await self._checksum_agrees(job.source, found, found.size)
+        if agrees is None:
+            agrees = await self._reads_back_as_ours(job, at, found, backoff)
+        _LOG.info("settled an upload of unknown outcome", path=str(at), size=found.size, ours=agrees)
+        if not agrees:
+            return Verdict.FOREIGN
+        return Verdict.OURS if verdict is Verdict.PERHAPS_OURS else verdict
+
+    async def _checksum_agrees(self, source: UploadSource, found: Entry | None, size: int) -> bool | None:
+        """Compare a reported checksum with that of our first ``size`` bytes; None where there is none that we know."""
+        if found is None or found.checksum is None or found.size != size:
+            return None
+        if found.checksum.kind == "sha1" and size == source.size:
+            return found.checksum.hex == source.sha1
+        try:
+            ours = await trio.to_thread.run_sync(hex_of, found.checksum.kind, source.fd, size)
+        except OSError as exc:
+            raise LocalStorageError(f"The staged bytes cannot be read: {exc.strerror}.", call="staging.read") from exc
+        return None if ours is None else ours == found.checksum.hex
+
+    async def _reads_back_as_ours(self, job: CommitJob, at: Location, found: Entry, backoff: Backoff) -> bool:
+        """Whether the server's bytes are our first ``found.size`` ones."""
+        while True:
+            try:
+                if found.size:
+                    await self._data.fetch(at, None, _CompareSink(job.source.fd), expected=found)
+                after = await self._look(at, backoff)
+            except _DiffersError:
+                return False
+            except (*_LOOK_AGAIN, BadDataError, NotFoundError, StaleError, OutcomeUnknownError) as exc:
+                await backoff.wait(exc)
+                after = await self._look(at, backoff)
+                if after is None or after.version != found.version:
+                    return False
+                continue
+            return after is not None and after.version == found.version
+
+
+def _expectation(job: CommitJob, at: Location, found: Entry | None, verdict: Verdict) -> Expectation:
+    """What the next upload must find on the server. Raises: ConflictError, IsDirectoryError, NotFoundError."""
+    if verdict is Verdict.DIRECTORY:
+        raise IsDirectoryError(f"{at} is a directory on the server now; the bytes were not sent and are kept here.", path=str(at))
+    if verdict is Verdict.ABSENT or found is None:
+        if job.base is not None and not job.resend_if_deleted:
+            raise NotFoundError(f"{at} was deleted on the server meanwhile.", path=str(at))
+        return ExpectAbsent()
+    if verdict in {Verdict.BASE, Verdict.PERHAPS_PART_OF_OURS}:
+        return ExpectEtag(found.etag)
+    raise ConflictError(
+        f"{at} was changed by somebody else since it was opened (now {found.size} bytes, etag {found.etag or 'none'}).",
+        path=str(at),
+    )
+
+
+def _other_answer(at: Location) -> OutcomeUnknownError:
+    return OutcomeUnknownError(f"The server acknowledged the bytes of {at} but does not show them.", path=str(at))

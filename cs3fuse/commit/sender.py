@@ -1,0 +1,320 @@
+"""Brings the frozen bytes of one session to the server, or records why not. The work of the engine's workers.
+
+Owns no state but two limits. ``engine`` calls ``send`` for one session at a time per file; the steps, and what a crash in each leaves:
+
+1. fill: bytes of the base that were not written come into the staged file. Crash: the record says DIRTY or SEALED with ranges missing.
+2. seal: digest and size go into the journal. Crash: the next start sends it.
+3. upload (``protocol``). Crash: the record says UPLOADING; the next start looks before it sends.
+4. journal: the record is dropped. Crash before: the next start finds our bytes on the server and drops it then.
+5. adopt: the staged file becomes the content of the new version. Crash before: the file is swept, as no record names it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import structlog
+import trio
+
+from cs3fuse.capabilities import CapabilityBook
+from cs3fuse.commit.checksums import hex_of
+from cs3fuse.commit.copies import conflict_name
+from cs3fuse.commit.generation import Generation
+from cs3fuse.commit.journal import Journal
+from cs3fuse.commit.protocol import CommitJob, CommitProtocol, Committed, RetryPolicy
+from cs3fuse.commit.records import ConflictRecord, RecordState
+from cs3fuse.commit.session import WriteSession
+from cs3fuse.commit.staging import StagedFile, local_error, pieces
+from cs3fuse.errors import (
+    AccessDeniedError,
+    BadRequestError,
+    ConflictError,
+    Cs3FuseError,
+    IsDirectoryError,
+    LocalSpaceError,
+    LocalStorageError,
+    NotFoundError,
+    NotPermittedError,
+    QuotaError,
+    StaleError,
+    UnsupportedError,
+)
+from cs3fuse.model import Entry
+from cs3fuse.ports import BaseContent, UploadSource
+
+_LOG = structlog.get_logger(__name__)
+
+_WAITING_RARELY_HELPS = (
+    AccessDeniedError,
+    BadRequestError,
+    IsDirectoryError,
+    LocalStorageError,
+    NotFoundError,
+    NotPermittedError,
+    QuotaError,
+    StaleError,
+    UnsupportedError,
+)
+RETRY_FIRST_S = 5.0
+RETRY_LONGEST_S = 600.0
+_COPY_NAMES = 20
+
+
+@dataclass(slots=True)
+class SenderOptions:
+    """``username`` goes into the names of conflict copies; ``retry`` bounds one attempt; ``is_background``: the journal's word counts."""
+
+    username: str
+    is_background: bool
+    retry: RetryPolicy
+    wall_clock: Callable[[], float] = time.time
+
+
+class Sender:
+    """See the module."""
+
+    def __init__(
+        self,
+        protocol: CommitProtocol,
+        content: BaseContent,
+        book: CapabilityBook,
+        journal: Journal,
+        *,
+        workers: int,
+        options: SenderOptions,
+    ) -> None:
+        self._protocol = protocol
+        self._content = content
+        self._book = book
+        self._journal = journal
+        self._options = options
+        self._preparing = trio.CapacityLimiter(workers)
+        self._uploading = trio.CapacityLimiter(workers)
+
+    async def send(self, session: WriteSession, *, retry: RetryPolicy | None = None) -> None:
+        """Commit what the session has; its outcome is finished in every case but cancellation.
+
+        Cancellation: as a crash: the journal says how far it came.
+        """
+        more = True
+        while more:
+            try:
+                entry = await self._send_once(session, retry)
+            except Cs3FuseError as exc:
+                more = session.finish(error=exc)
+            else:
+                more = session.finish(entry=entry)
+
+    async def _send_once(self, session: WriteSession, retry: RetryPolicy | None) -> Entry:
+        generation = await session.freeze()
+        if generation is None:
+            return session.entry()
+        try:
+            async with self._preparing:
+                await self._prepare(session, generation)
+            session.note_sealed()
+            async with self._uploading:
+                return await self._upload(session, generation, retry)
+        except ConflictError:
+            self._schedule(session, generation)
+            raise
+        except Cs3FuseError as exc:
+            await self._keep(session, generation, exc)
+            raise
+
+    # 1 and 2: a complete, sealed file
+
+    async def _prepare(self, session: WriteSession, generation: Generation) -> None:
+        if not generation.is_complete:
+            await self._fill(session, generation)
+            digest = await _digest(generation.staged)
+            if generation.is_restored and generation.record.sha1 and digest != generation.record.sha1:
+                raise LocalStorageError(
+                    f"The staged bytes of {session.at} are damaged (the machine lost power before they were on disk?); they are kept.",
+                    path=str(session.at),
+                )
+            lock = session.lock.current()
+            generation.record = replace(generation.record, sha1=digest, size=generation.staged.size, missing=(), lock=lock)
+            generation.is_complete = True
+        state = generation.record.state
+        if state in {RecordState.DIRTY, RecordState.SEALED, RecordState.FAILED}:
+            # The record says "uploading" before the first byte leaves, in the same transaction that seals it.
+            state = RecordState.SEALED if self._options.is_background else RecordState.UPLOADING
+        await self._seal(generation, state, durable=self._must_survive_power_loss(generation))
+        session.drop_layers_below(generation)
+
+    async def _fill(self, session: WriteSession, generation: Generation) -> None:
+        """Bring what was not written in from below. Raises: StaleError: the base is gone and the file cannot be completed."""
+        staged = generation.staged
+        missing = staged.needed_from_below(0, staged.size)
+        parts = pieces(session.layers_below(generation), missing)
+        for part in parts:
+            if part.source is not None:
+                with staged.pinned(), part.source.pinned():
+                    await trio.to_thread.run_sync(staged.copy_from, part.source, part.where)
+        from_base = [part.where for part in parts if part.source is None]
+        if from_base and generation.record.base is not None:
+            with staged.pinned():
+                await self._content.fill(session.at, generation.record.base, from_base, staged.fd)
+        staged.note_complete()
+
+    def _must_survive_power_loss(self, generation: Generation) -> bool:
+        """Whether an upload must not start before the bytes are on the local disk.
+
+        In the background mode the journal is what was promised. Otherwise nothing was: but an upload that breaks off may leave the
+        old content truncated (Reva), and then ours must still be here after a power loss. A new file has nothing to lose, and a
+        storage that checks versions replaces content whole.
+        """
+        base = generation.record.base
+        if self._options.is_background:
+            return True
+        return base is not None and base.size > 0 and not self._book.of(base.storage_id).conditional_uploads
+
+    async def _seal(self, generation: Generation, state: RecordState, *, durable: bool, reason: str = "") -> None:
+        """Write the record in this state; ``durable`` also puts the bytes on disk, before the record says so."""
+        if durable and not generation.is_synced:
+            with generation.staged.pinned():
+                await trio.to_thread.run_sync(generation.staged.sync)
+            generation.is_synced = True
+        replaced = generation.replaces.id if generation.replaces is not None else None
+        record = replace(generation.record, state=state, reason=reason)
+        generation.record = await self._journal.put(record, durable=durable, instead_of=replaced)
+        generation.replaces = None
+
+    # 3, 4, 5: to the server
+
+    async def _upload(self, session: WriteSession, generation: Generation, retry: RetryPolicy | None) -> Entry:
+        if session.is_abandoned:
+            return session.entry()
+        if generation.record.state is RecordState.CONFLICT:
+            await self._keep_copy(session, generation, generation.record.reason)
+            raise ConflictError(generation.record.reason or f"{session.at} was changed by somebody else.", path=str(session.at))
+        session.uploading_since = trio.current_time()
+        try:
+            committed = await self._commit_original(session, generation, retry)
+        except ConflictError as exc:
+            await self._divert(session, generation, exc)
+            raise
+        finally:
+            session.uploading_since = None
+        await self._journal.drop(generation.record.id)
+        if committed.was_recreated:
+            _LOG.warning("file had been deleted meanwhile and was created again", path=str(session.at))
+        staged = session.settle(generation, committed.entry)
+        await self._give_away(staged, committed, generation)
+        if session.conflict is not None:
+            raise ConflictError(
+                f"{session.conflict.at} was changed by somebody else; these bytes are in {session.at}.", path=str(session.at)
+            )
+        return committed.entry
+
+    async def _commit_original(self, session: WriteSession, generation: Generation, retry: RetryPolicy | None) -> Committed:
+        async def note(state: RecordState) -> None:
+            if generation.record.state is not state:
+                await self._seal(generation, state, durable=False)
+
+        await session.lock.ensure()
+        record = generation.record
+        with generation.staged.pinned():
+            job = CommitJob(
+                at=session.at,
+                base=record.base,
+                source=UploadSource(generation.staged.fd, record.size, record.sha1, record.mtime_ns),
+                lock=session.lock.current,
+                note=note,
+                attempted=record.attempted,
+            )
+            try:
+                return await self._protocol.commit(job, retry=retry)
+            finally:
+                generation.record = replace(generation.record, attempted=job.attempted)
+
+    async def _give_away(self, staged: StagedFile | None, committed: Committed, generation: Generation) -> None:
+        """The server has the bytes: the file becomes the content store's, unless the server shows another version already."""
+        if staged is None:
+            return
+        staged.close()
+        if committed.entry.size == generation.record.size:
+            await self._content.adopt(committed.entry.content_key(committed.at), staged.path)
+        else:
+            staged.discard()
+
+    # What could not be sent
+
+    async def _divert(self, session: WriteSession, generation: Generation, conflict: ConflictError) -> None:
+        """Somebody else was first: our bytes go beside. Never raises for a failure of that: then the record stays and is retried."""
+        _LOG.warning("conflict: the file was changed by somebody else", path=str(session.at), reason=str(conflict))
+        try:
+            await self._seal(generation, RecordState.CONFLICT, durable=True, reason=str(conflict))
+            await self._keep_copy(session, generation, str(conflict))
+        except Cs3FuseError as exc:
+            _LOG.warning("conflict copy not stored yet, kept in the journal", path=str(session.at), reason=str(exc))
+
+    async def _keep_copy(self, session: WriteSession, generation: Generation, reason: str) -> None:
+        """Upload as a new file beside the original, under a name that the journal knows before the upload starts."""
+        attempt, now = 0, self._options.wall_clock()
+        tried_before = generation.record.copy_at is not None
+        while True:
+            copy_at = generation.record.copy_at
+            if copy_at is None:
+                attempt += 1
+                copy_at = session.at.parent.child(conflict_name(session.at.name, self._options.username, now, attempt))
+                generation.record = replace(generation.record, copy_at=copy_at)
+                await self._seal(generation, RecordState.CONFLICT, durable=True, reason=reason)
+            record = generation.record
+            source = UploadSource(generation.staged.fd, record.size, record.sha1, record.mtime_ns)
+            try:
+                with generation.staged.pinned():
+                    committed = await self._protocol.commit(CommitJob(at=copy_at, base=None, source=source, attempted=tried_before))
+                break
+            except ConflictError:
+                if attempt >= _COPY_NAMES:
+                    raise
+                generation.record = replace(generation.record, copy_at=None)
+                tried_before = False
+        note = ConflictRecord(self._journal.new_id(), record.identity, session.at, copy_at, now, reason)
+        await self._journal.add_conflict(note, instead_of=record.id)
+        _LOG.warning("our bytes were stored beside the original", path=str(note.at), copy=str(copy_at))
+        session.conflict = note
+        staged = session.settle(generation, committed.entry, at=copy_at)
+        await self._give_away(staged, committed, generation)
+
+    async def _keep(self, session: WriteSession, generation: Generation, error: Cs3FuseError) -> None:
+        """Not on the server: make sure that the journal has it, and when to try again."""
+        if session.is_abandoned:
+            return
+        state = generation.record.state
+        if state is not RecordState.CONFLICT:
+            state = RecordState.FAILED if isinstance(error, _WAITING_RARELY_HELPS) else RecordState.SEALED
+        generation.record = replace(generation.record, attempts=generation.record.attempts + 1)
+        try:
+            await self._seal(generation, state, durable=True, reason=str(error))
+        except (LocalSpaceError, LocalStorageError) as exc:
+            _LOG.error("the journal could not be written; the bytes are in the staged file", path=str(session.at), reason=str(exc))
+        self._schedule(session, generation)
+        _LOG.warning(
+            "not on the server yet, kept in the journal",
+            path=str(session.at),
+            reason=str(error),
+            bytes=generation.record.size,
+            attempts=session.attempts,
+        )
+
+    def _schedule(self, session: WriteSession, generation: Generation) -> None:
+        if session.record is not generation.record:
+            return
+        session.retry_at = trio.current_time() + min(RETRY_FIRST_S * 2**session.attempts, RETRY_LONGEST_S)
+        session.attempts += 1
+
+
+async def _digest(staged: StagedFile) -> str:
+    with staged.pinned():
+        try:
+            digest = await trio.to_thread.run_sync(hex_of, "sha1", staged.fd, staged.size)
+        except OSError as exc:
+            raise local_error(exc, "read", staged.path) from exc
+    if digest is None:
+        raise LocalStorageError(f"The staged file {staged.path} is shorter than its {staged.size} bytes.", path=str(staged.path))
+    return digest
