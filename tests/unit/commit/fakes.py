@@ -44,7 +44,7 @@ from cs3fuse.model import (
     Quota,
     ResourceId,
 )
-from cs3fuse.ports import ExpectAbsent, ExpectEtag, Expectation, Fetched, Sink, UploadSource
+from cs3fuse.ports import ExpectAbsent, Expectation, ExpectEtag, Fetched, Sink, UploadSource
 
 HOME = Location(PathRoot("/home"))
 PROFILES = ("reva", "opencloud")
@@ -284,9 +284,9 @@ class FakeServer:
 
     def _check_lock(self, rel: str, lock: Lock | None) -> None:
         file = self.files.get(rel)
-        if self.profile == "opencloud" and file is not None and file.locked_by is not None:
-            if lock is None or lock.lock_id != file.locked_by.lock_id:
-                raise LockedError(f"{rel} is locked by {file.locked_by.app_name}.")
+        held = file.locked_by if file is not None and self.profile == "opencloud" else None
+        if held is not None and (lock is None or lock.lock_id != held.lock_id):
+            raise LockedError(f"{rel} is locked by {held.app_name}.")
 
     # Locks
 
@@ -353,5 +353,8 @@ class FakeContent:
     async def adopt(self, key: ContentKey, path: Path) -> None:
         """See ``ports.BaseContent``."""
         await trio.lowlevel.checkpoint()
+        self._take(key, path)
+
+    def _take(self, key: ContentKey, path: Path) -> None:
         self.kept[key] = path.read_bytes()
         path.unlink()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
@@ -46,7 +48,7 @@ class IntervalMachine(RuleBasedStateMachine):
         assert self.real.byte_count == len(self.model)
         assert bool(self.real) == bool(self.model)
         assert all(len(each) > 0 for each in ranges)
-        assert all(left.stop < right.start for left, right in zip(ranges, ranges[1:], strict=False)), "touching ranges are merged"
+        assert all(left.stop < right.start for left, right in pairwise(ranges)), "touching ranges are merged"
         assert IntervalSet(reversed(ranges)) == self.real
 
 

@@ -1,0 +1,1 @@
+"""Tests of cs3fuse.locks."""
