@@ -12,7 +12,7 @@ import sys
 import time
 import uuid
 from collections.abc import AsyncIterator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +20,14 @@ import structlog
 import trio
 
 from cs3fuse import __version__
+from cs3fuse.auth.secrets import Secret
+from cs3fuse.auth.tokens import Login, RenewingTokens
 from cs3fuse.cache.content import ContentStore
 from cs3fuse.cache.metadata import MetadataCache
 from cs3fuse.capabilities import CapabilityBook
-from cs3fuse.client.session import Cs3Client
-from cs3fuse.commit.engine import CommitEngine
+from cs3fuse.client.channel import parse_source
+from cs3fuse.client.session import Cs3Client, Gateway
+from cs3fuse.commit.engine import CommitEngine, EngineOptions
 from cs3fuse.config import folders
 from cs3fuse.config.options import MountOptions
 from cs3fuse.control.server import ControlServer, Progress
@@ -33,7 +36,7 @@ from cs3fuse.kernel import session
 from cs3fuse.kernel.operations import Operations
 from cs3fuse.locks.manager import LeaseManager
 from cs3fuse.mesh.view import open_view
-from cs3fuse.model import Location
+from cs3fuse.model import Identity, Location
 from cs3fuse.observability.logging import LogStyle, configure
 from cs3fuse.observability.notify import notify
 from cs3fuse.vfs.attributes import Owner
@@ -46,9 +49,10 @@ log = structlog.get_logger(__name__)
 # pyfuse3 runs this many handlers at once; more than data_slots, so that waiting reads leave room for stat and lookup.
 _SPARE_TASKS = 48
 _PROGRESS_PERIOD_S = 0.2
+_CLOSE_S = 5.0
 
 
-def run_mount(options: MountOptions, mount_point: Path, *, ready_fd: int | None) -> None:
+def run_mount(options: MountOptions, mount_point: Path, secret: Secret, *, ready_fd: int | None) -> None:
     """Mount and serve until unmounted or told to stop. ``ready_fd`` gets the word "ready" when the mount answers.
 
     Raises: Cs3FuseError with a sentence if it cannot be mounted.
@@ -59,7 +63,7 @@ def run_mount(options: MountOptions, mount_point: Path, *, ready_fd: int | None)
     log_file = options.log_file or (state_folder / "log" if ready_fd is not None else None)
     configure(options.log_level, LogStyle.JSON if options.log_json else LogStyle.CONSOLE, log_file=log_file)
     try:
-        trio.run(_run, options, mount_point, state_folder, cache_folder, ready_fd)
+        trio.run(_run, options, mount_point, secret, state_folder, cache_folder, ready_fd)
     except* Cs3FuseError as group:
         raise _first(group) from group
 
@@ -73,11 +77,18 @@ class Mount:
     """The parts of one running mount, and what the control socket can ask of them."""
 
     def __init__(
-        self, options: MountOptions, mount_point: Path, client: Cs3Client, root: Location, state_folder: Path, cache_folder: Path
+        self,
+        options: MountOptions,
+        mount_point: Path,
+        client: Cs3Client,
+        identity: Identity,
+        root: Location,
+        state_folder: Path,
+        cache_folder: Path,
     ) -> None:
         self._options = options
         self._mount_point = mount_point
-        self._client = client
+        self._identity = identity
         self._started = time.time()
         self.book = CapabilityBook()
         half = options.attribute_timeout_s / 2  # the kernel keeps attributes for the other half: together the promised time-out
@@ -96,10 +107,9 @@ class Mount:
             self.content,
             self.book,
             state_folder=state_folder,
-            identity=f"{options.source.partition('://')[2].partition('/')[0]}|{client.identity.idp}|{client.identity.opaque_id}",
-            username=client.identity.username,
-            mode=options.commit,
-            workers=options.upload_workers,
+            identity=f"{options.source.partition('://')[2].partition('/')[0]}|{identity.idp}|{identity.opaque_id}",
+            username=identity.username,
+            options=EngineOptions(mode=options.commit, workers=options.upload_workers),
         )
         self.leases = LeaseManager(
             client.locks,
@@ -107,6 +117,7 @@ class Mount:
             app_name=f"cs3fuse-{os.uname().nodename}-{_instance(state_folder)}",
             policy=options.locks,
             ttl_s=options.lock_ttl_s,
+            state_file=state_folder / "leases.json",
         )
         self.vfs = Vfs(
             VfsState(
@@ -124,6 +135,20 @@ class Mount:
         self.operations = Operations(self.vfs, request_deadline_s=options.request_deadline_s, data_slots=options.data_slots)
         self.root = root
 
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Run the services until cancelled; started when the journal of an earlier run has been replayed.
+
+        Raises: LocalStorageError: another daemon has the cache or state folder.
+        """
+        async with trio.open_nursery() as services:
+            await services.start(self.content.run)
+            await services.start(self.commits.run)
+            await services.start(self.leases.run)
+            if hasattr(self.commits, "recover"):
+                report = await self.commits.recover()
+                log.info("journal_replayed", report=str(report))
+            task_status.started()
+
     # --- what the control socket answers -----------------------------------------------------------------------------
 
     async def ping(self, _request: Mapping[str, Any], _progress: Progress) -> dict[str, Any]:
@@ -132,7 +157,7 @@ class Mount:
 
     async def status(self, _request: Mapping[str, Any], _progress: Progress) -> dict[str, Any]:
         """Everything that ``cs3fuse status`` shows."""
-        identity = self._client.identity
+        identity = self._identity
         return {
             "mount_point": str(self._mount_point),
             "source": self._options.source,
@@ -180,20 +205,17 @@ def _instance(state_folder: Path) -> str:
         return mark
 
 
-async def _run(options: MountOptions, mount_point: Path, state_folder: Path, cache_folder: Path, ready_fd: int | None) -> None:
-    async with AsyncExitStack() as stack:
-        client = await stack.enter_async_context(_connected(options))
+async def _run(
+    options: MountOptions, mount_point: Path, secret: Secret, state_folder: Path, cache_folder: Path, ready_fd: int | None
+) -> None:
+    async with _connected(options, secret) as client:
+        identity = await client.identity()
         root = await open_view(client, options.source)
-        mount = Mount(options, mount_point, client, root, state_folder, cache_folder)
+        mount = Mount(options, mount_point, client, identity, root, state_folder, cache_folder)
         socket_path = folders.socket_path(mount_point)
         folders.make_private(socket_path.parent)
         async with trio.open_nursery() as services:
-            await services.start(mount.content.run)
-            await services.start(mount.commits.run)
-            await services.start(mount.leases.run)
-            report = await mount.commits.recover()
-            if report:
-                log.info("recovered", report=str(report))
+            await services.start(mount.run)
             control = ControlServer(socket_path, {"ping": mount.ping, "status": mount.status, "flush": mount.flush})
             await services.start(control.run)
             await _serve(mount, mount_point, options, ready_fd)
@@ -201,9 +223,16 @@ async def _run(options: MountOptions, mount_point: Path, state_folder: Path, cac
 
 
 @asynccontextmanager
-async def _connected(options: MountOptions) -> AsyncIterator[Cs3Client]:
-    async with Cs3Client.connect(options) as client:  # type: ignore[call-arg,arg-type]
+async def _connected(options: MountOptions, secret: Secret) -> AsyncIterator[Cs3Client]:
+    """A client that signs in on its first call; closed at the end."""
+    endpoint, _path = parse_source(options.source, ca_file=options.tls_ca, is_insecure=options.tls_insecure)
+    gateway = await Gateway.connect(endpoint)
+    client = Cs3Client(gateway, RenewingTokens(gateway.authenticate, Login(options.auth, options.user, secret)))
+    try:
         yield client
+    finally:
+        with trio.move_on_after(_CLOSE_S, shield=True):
+            await client.aclose()
 
 
 async def _serve(mount: Mount, mount_point: Path, options: MountOptions, ready_fd: int | None) -> None:
@@ -249,7 +278,6 @@ async def _drain(mount: Mount, limit_s: float) -> None:
     mount.vfs.files.close_all()
     with trio.move_on_after(limit_s):
         await mount.commits.flush(None)
-        await mount.leases.released()
     left = len(mount.commits.queue())
     if left:
         log.warning("unsent_left", files=left, reason="They stay in the journal and are sent at the next mount.")

@@ -14,12 +14,15 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from cs3fuse import __version__
 from cs3fuse.errors import Cs3FuseError
+
+if TYPE_CHECKING:
+    from cs3fuse.auth.secrets import Secret
 
 app = typer.Typer(
     name="cs3fuse",
@@ -29,7 +32,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-_SECRET_BYTES = 1 << 16
+_SECRET_BYTES = 60_000
 _START_TIMEOUT_S = 120.0
 _UNMOUNT_RETRY_S = 0.1
 
@@ -82,8 +85,7 @@ def mount(
     secret_fd: Annotated[int | None, typer.Option(hidden=True)] = None,
 ) -> None:
     """Mount a CS3 gateway; returns when the mount answers."""
-    from pydantic import SecretStr
-
+    from cs3fuse.auth.secrets import FixedSecret, find_secret, terminal_prompt
     from cs3fuse.config import options as config
     from cs3fuse.kernel.mounts import check_mount_point
 
@@ -103,15 +105,20 @@ def mount(
     mount_point = Path(os.path.abspath(mount_point))  # noqa: PTH100 resolve() would ask a dead mount
     check_mount_point(mount_point)
     if secret_fd is not None:
-        options = options.model_copy(update={"secret": SecretStr(_read_fd(secret_fd))})
-    elif not options.secret.get_secret_value() and options.secret_file is None:
-        options = options.model_copy(update={"secret": SecretStr(_ask_secret(options.user, options.source))})
+        secret: Secret = FixedSecret(_read_fd(secret_fd))
+    else:
+        secret = find_secret(
+            environment=os.environ,
+            file=options.secret_file,
+            value=options.secret.get_secret_value(),
+            prompt=terminal_prompt(options.user, options.source),
+        )
     if foreground or ready_fd is not None:
         from cs3fuse.app import run_mount
 
-        run_mount(options, mount_point, ready_fd=ready_fd)
+        run_mount(options, mount_point, secret, ready_fd=ready_fd)
         return
-    _start_daemon(source, mount_point, given, options.secret.get_secret_value(), options.user)
+    _start_daemon(source, mount_point, {**given, "user": options.user}, secret)
     print(f"{options.source} is mounted at {mount_point}. Unmount with: cs3fuse umount {mount_point}")
 
 
@@ -128,46 +135,37 @@ def _parse_options(pairs: list[str]) -> dict[str, Any]:
     return parsed
 
 
-def _ask_secret(user: str, source: str) -> str:
-    from cs3fuse.errors import SignInError
-
-    if not sys.stdin.isatty():
-        raise SignInError("No secret was given: set CS3FUSE_SECRET, or use --secret-file FILE.")
-    return getpass.getpass(f"Secret of {user} at {source}: ")
-
-
 def _read_fd(fd: int) -> str:
     with os.fdopen(fd, "rb") as pipe:
         return pipe.read(_SECRET_BYTES).decode()
 
 
-def _start_daemon(source: str, mount_point: Path, given: dict[str, Any], secret: str, user: str) -> None:
+def _start_daemon(source: str, mount_point: Path, given: dict[str, Any], secret: Secret) -> None:
     """Start ourselves in the background and wait for its word; the secret travels through a pipe, never in argv."""
+    from cs3fuse.auth.secrets import FixedSecret
+
     ready_read, ready_write = os.pipe()
-    secret_read, secret_write = os.pipe()
     arguments = [sys.executable, "-m", "cs3fuse", "mount", source, str(mount_point), "--ready-fd", str(ready_write)]
-    pass_fds = [ready_write]
-    if secret:
+    passed = [ready_write]
+    if isinstance(secret, FixedSecret):
+        secret_read, secret_write = os.pipe()
         arguments += ["--secret-fd", str(secret_read)]
-        pass_fds.append(secret_read)
-    for name, value in {**given, "user": user}.items():
-        if value != "":
-            arguments += ["-o", f"{name}={value}"]
-    environment = {name: value for name, value in os.environ.items() if name != "CS3FUSE_SECRET"}
+        passed.append(secret_read)
+        os.write(secret_write, secret.value.encode())  # fits the pipe's 64 KiB, see _SECRET_BYTES
+        os.close(secret_write)
+    for name, value in given.items():
+        arguments += ["-o", f"{name}={value}"]
     process = subprocess.Popen(
         arguments,
-        pass_fds=pass_fds,
+        pass_fds=passed,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         start_new_session=True,
-        cwd="/",
-        env=environment,
+        env={name: value for name, value in os.environ.items() if name != "CS3FUSE_SECRET"},
     )
-    os.close(ready_write)
-    os.close(secret_read)
-    with contextlib.suppress(BrokenPipeError), os.fdopen(secret_write, "wb") as pipe:
-        pipe.write(secret.encode())
+    for fd in passed:
+        os.close(fd)
     with os.fdopen(ready_read, "rb") as pipe:
         word = pipe.read()
     if word == b"ready":
@@ -287,9 +285,16 @@ def gateway(
     http_port: Annotated[int, typer.Option(help="Port of the data server; 0 takes a free one.")] = 0,
 ) -> None:
     """Run the embedded CS3 gateway on loopback, for trying out and for tests."""
-    from cs3fuse.emulator.command import run_gateway
+    import tempfile
 
-    run_gateway(folder, profile=profile, grpc_port=grpc_port, http_port=http_port)
+    from cs3fuse.emulator.config import PROFILES, EmulatorConfig
+    from cs3fuse.emulator.server import run
+
+    if profile not in PROFILES:
+        raise typer.BadParameter(f"there is no profile {profile}; choose one of {', '.join(PROFILES)}")
+    with tempfile.TemporaryDirectory(prefix="cs3fuse-gateway-") as temporary:
+        root = folder.absolute() if folder is not None else Path(temporary)
+        run(EmulatorConfig(root=root, profile=profile, grpc_port=grpc_port, http_port=http_port))
 
 
 @app.command()

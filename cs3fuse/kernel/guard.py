@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import errno
 import functools
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from itertools import count
-from typing import Concatenate, ParamSpec, Protocol, TypeVar
+from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar, cast
 
 import pyfuse3
 import structlog
@@ -55,7 +55,7 @@ _numbers = count(1)
 
 def guarded(
     op: str, *, moves_data: bool = False, deadline_factor: float = 1.0
-) -> Callable[[Callable[Concatenate[G, P], Awaitable[R]]], Callable[Concatenate[G, P], Awaitable[R]]]:
+) -> Callable[[Callable[Concatenate[G, P], Coroutine[Any, Any, R]]], Callable[Concatenate[G, P], Coroutine[Any, Any, R]]]:
     """Make a handler safe: it answers within the deadline, and it raises FUSEError or nothing.
 
     Args: ``moves_data``: take a slot of the data limiter, which is smaller than the number of handlers that pyfuse3 runs, so
@@ -65,7 +65,7 @@ def guarded(
     Cancellation: interrupts never reach handlers (pyfuse3 does not pass them on); only the deadline cancels.
     """
 
-    def wrap(handler: Callable[Concatenate[G, P], Awaitable[R]]) -> Callable[Concatenate[G, P], Awaitable[R]]:
+    def wrap(handler: Callable[Concatenate[G, P], Coroutine[Any, Any, R]]) -> Callable[Concatenate[G, P], Coroutine[Any, Any, R]]:
         @functools.wraps(handler)
         async def run(self: G, *args: P.args, **kwargs: P.kwargs) -> R:
             with structlog.contextvars.bound_contextvars(req=next(_numbers), op=op):
@@ -94,7 +94,7 @@ def guarded(
                 self.count_request(op, None)
                 return result
 
-        return run
+        return cast("Callable[Concatenate[G, P], Coroutine[Any, Any, R]]", run)
 
     return wrap
 

@@ -7,23 +7,21 @@ from __future__ import annotations
 
 from cs3fuse.client.channel import parse_source
 from cs3fuse.client.session import Cs3Client
-from cs3fuse.errors import BadRequestError, NotFoundError
-from cs3fuse.model import Kind, Location, PathRoot
+from cs3fuse.errors import NotFoundError
+from cs3fuse.model import Location
 
 
 async def open_view(client: Cs3Client, source: str) -> Location:
-    """The root of the mount, checked by one Stat.
+    """The root of the mount.
 
-    Without a path it is the user's home. A path is taken as an absolute CS3 path.
+    Without a path it is the user's home, made on the first visit where the server makes homes. A path is an absolute CS3 path.
 
-    Raises: NotFoundError: there is no such path for this user; BadRequestError: it is not a directory.
+    Raises: NotFoundError: there is no such path for this user; NotDirectoryError.
     """
     _, path = parse_source(source)
-    root = Location(PathRoot(path.rstrip("/"))) if path.strip("/") else await client.home()
+    if not path.strip("/"):
+        return Location(await client.home())
     try:
-        entry = await client.tree.stat(root)
+        return Location(await client.root_at(path))
     except NotFoundError as error:
-        raise NotFoundError(f"{root} does not exist on {client.endpoint}, or you may not see it.", path=str(root)) from error
-    if entry.kind is not Kind.DIRECTORY:
-        raise BadRequestError(f"{root} is a file; only folders can be mounted.", path=str(root))
-    return root
+        raise NotFoundError(f"{path} does not exist on {client.gateway.endpoint}, or you may not see it.", path=path) from error

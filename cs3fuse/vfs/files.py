@@ -61,14 +61,6 @@ class Handle:
     appends: bool
 
 
-@dataclass(slots=True)
-class _Gates:
-    """Locks of one open inode: ``life`` serialises open and release, ``append`` whole appends."""
-
-    life: trio.Lock
-    append: trio.Lock
-
-
 class Files:
     """Operations on open files."""
 
@@ -76,7 +68,7 @@ class Files:
         self._state = state
         self._handles: dict[Fh, Handle] = {}
         self._numbers = count(1)
-        self._gates: dict[Ino, _Gates] = {}
+        self._gates: dict[Ino, trio.Lock] = {}
 
     @property
     def open_count(self) -> int:
@@ -117,12 +109,12 @@ class Files:
         check_name(name)
         at = parent.location.child(name)
         self._check_writable(parent, writes=True)
-        known = state.inodes.child(parent, name)
-        if known is not None and known.ino in state.open_files and state.open_files[known.ino].session is not None:
+        if (unsent := state.unsent(at)) is not None:
             if flags & os.O_EXCL:
                 raise ExistsError(f"{at} exists.", path=str(at))
-            opened = await self.open(known.ino, flags)
-            return opened, self.attributes(known)
+            node = state.inodes.ensure(parent, name, Kind.FILE)
+            opened = await self.open(node.ino, flags)
+            return opened, state.attributes(node, unsent.entry())
         try:
             existing = await state.metadata.stat(at, fresh=bool(flags & os.O_EXCL))
         except NotFoundError:
@@ -159,6 +151,11 @@ class Files:
             if file.reader is None:
                 raise StaleError(f"{node.location} was deleted.", path=str(node.location))
             return
+        unsent = self._state.unsent(node.location)
+        if unsent is not None and not file.handles:  # written here, closed, and not on the server yet
+            unsent.reopen(None)
+            file.session, file.entry = unsent, unsent.entry()
+            return
         entry = await self._state.metadata.stat(node.location, fresh=True)
         self._accept_version(file, entry)
         if not entry.may(READ_FILE):
@@ -169,10 +166,15 @@ class Files:
 
     async def _begin_writing(self, file: OpenFile) -> None:
         """Take the lease, then Stat: the version seen under the lock is the base of what will be committed."""
-        if file.session is not None:
-            return
         node, state = file.node, self._state
         at = node.location
+        if file.session is not None:
+            return
+        unsent = state.unsent(at)
+        if unsent is not None and not file.handles:
+            unsent.reopen(None)
+            file.session, file.entry = unsent, unsent.entry()
+            return
         if not node.is_linked:
             raise StaleError(f"{at} was deleted.", path=str(at))
         seen = await state.metadata.stat(at)
@@ -220,9 +222,9 @@ class Files:
         """The inode's ``OpenFile`` under its gate; forgotten again if nothing was opened."""
         state = self._state
         state.inodes.hold(node)
-        gates = self._gates.setdefault(node.ino, _Gates(trio.Lock(), trio.Lock()))
+        gate = self._gates.setdefault(node.ino, trio.Lock())
         try:
-            async with gates.life:
+            async with gate:
                 file = state.open_files.setdefault(node.ino, OpenFile(node))
                 try:
                     yield file
@@ -274,10 +276,7 @@ class Files:
         session = handle.file.session
         if not handle.can_write or session is None:
             raise BadHandleError("The file is not open for writing.", path=str(handle.file.node.location))
-        if not handle.appends:
-            return await session.write(offset, data)
-        async with self._gates[handle.file.node.ino].append:
-            return await session.write(session.size, data)
+        return await (session.append(data) if handle.appends else session.write(offset, data))
 
     async def truncate(self, ino: Ino, size: int, fh: Fh | None) -> None:
         """ftruncate(2) through a handle, or truncate(2): then the new size is on the server when this returns."""
@@ -339,7 +338,7 @@ class Files:
         """
         handle = self._handle(fh)
         file = handle.file
-        gate = self._gates[file.node.ino].life
+        gate = self._gates[file.node.ino]
         with trio.CancelScope(shield=True):  # bounded: whoever holds the gate has a deadline
             await gate.acquire()
         try:
@@ -390,19 +389,18 @@ class Files:
         if file.entry is not None and file.node.is_linked:
             file.node.kernel_version = None if file.is_tainted else file.entry.version
         self._state.open_files.pop(file.node.ino, None)
-        gates = self._gates.get(file.node.ino)
-        if gates is not None and not gates.life.statistics().tasks_waiting:
+        gate = self._gates.get(file.node.ino)
+        if gate is not None and not gate.statistics().tasks_waiting:
             del self._gates[file.node.ino]
 
     # --- helpers for the tree --------------------------------------------------------------------------------------
 
     async def keep_readable(self, file: OpenFile) -> None:
         """Bring all bytes of an open file here, before its name is deleted on the server."""
-        if file.session is not None:
-            await file.session.detach()
-        elif file.reader is not None and file.entry is not None and not file.reader.is_complete:
-            for offset in range(0, file.entry.size, _READ_PIECE_BYTES):
-                await file.reader.read(offset, _READ_PIECE_BYTES)
+        reader = file.reader
+        if reader is not None and not reader.is_complete:
+            for offset in range(0, reader.entry.size, _READ_PIECE_BYTES):
+                await reader.read(offset, _READ_PIECE_BYTES)
 
     def attributes(self, node: Node) -> Attributes:
         """Attributes of an open file, without asking anybody. Raises: KeyError if it is not open."""

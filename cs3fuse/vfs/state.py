@@ -9,12 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from cs3fuse.cache.content import ContentReader, ContentStore
+from cs3fuse.cache.content import ContentStore
 from cs3fuse.cache.metadata import MetadataCache
+from cs3fuse.cache.reader import ContentReader
 from cs3fuse.capabilities import CapabilityBook
-from cs3fuse.commit.engine import CommitEngine, WriteSession
+from cs3fuse.commit.engine import CommitEngine
+from cs3fuse.commit.session import WriteSession
 from cs3fuse.locks.manager import Lease, LeaseManager
-from cs3fuse.model import Entry, Fh, Ino
+from cs3fuse.model import Entry, Fh, Ino, Location
 from cs3fuse.ports import RemoteTree
 from cs3fuse.vfs.attributes import Attributes, Owner, attributes_of
 from cs3fuse.vfs.inodes import InodeTable, Node
@@ -33,8 +35,8 @@ class OpenFile:
     """One open inode, shared by all its handles.
 
     ``entry`` is the version that is open (for a new file: what stat shows until the server has it). With a ``session`` all
-    reads and writes go through it; without one reads go through ``reader``. INVARIANT: ``writers`` > 0 exactly while
-    ``session`` is set and the last writer has not been released. ``is_tainted``: the kernel's pages hold bytes that the
+    reads and writes go through it; without one reads go through ``reader``. INVARIANT: while ``writers`` > 0 there is a
+    session; without writers there is one only where bytes of an earlier writer are not sent yet. ``is_tainted``: the kernel's pages hold bytes that the
     server does not have (a commit failed): they must not outlive the last handle.
     """
 
@@ -65,6 +67,11 @@ class VfsState:
     options: VfsOptions
     wall_clock_ns: Callable[[], int]
     open_files: dict[Ino, OpenFile] = field(default_factory=dict)
+
+    def unsent(self, at: Location) -> WriteSession | None:
+        """The session whose bytes are newer than the server's: of a file that is open for writing, or not sent yet."""
+        session = self.commits.session_at(at)
+        return session if session is not None and session.is_dirty and not session.is_abandoned else None
 
     def attributes(self, node: Node, entry: Entry) -> Attributes:
         """What stat shows: the open version with its unsent writes where the file is open, else the entry."""

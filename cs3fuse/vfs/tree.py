@@ -14,6 +14,7 @@ from itertools import count
 import structlog
 import trio
 
+from cs3fuse.commit.session import WriteSession
 from cs3fuse.errors import (
     AccessDeniedError,
     BadHandleError,
@@ -84,14 +85,20 @@ class Tree:
             return await self._remembered(parent)
         if name == "..":
             return await self._remembered(parent.parent or state.inodes.root)
-        known = state.inodes.child(parent, name)
-        if known is not None and self._has_session(known):
-            state.inodes.remember(known)
-            return self._files.attributes(known)
-        entry = await state.metadata.stat(parent.location.child(name))
+        at = parent.location.child(name)
+        unsent = state.unsent(at)
+        entry = unsent.entry() if unsent is not None else await self._stat_named(parent, at)
         node = self._node_for(parent, name, entry)
         state.inodes.remember(node)
         return state.attributes(node, entry)
+
+    async def _stat_named(self, parent: Node, at: Location) -> Entry:
+        """The server's entry of a name; a new file that is open and has nothing to send yet is there all the same."""
+        known = parent.children.get(at.name)
+        file = self._state.open_files.get(known.ino) if known is not None else None
+        if file is not None and file.session is not None and file.session.base is None and file.entry is not None:
+            return file.entry
+        return await self._state.metadata.stat(at)
 
     async def _remembered(self, node: Node) -> Attributes:
         attributes = await self.getattr(node.ino)
@@ -109,10 +116,6 @@ class Tree:
                 inodes.unlink(node)
         return inodes.ensure(parent, name, entry.kind, entry.anchor)
 
-    def _has_session(self, node: Node) -> bool:
-        file = self._state.open_files.get(node.ino)
-        return file is not None and file.session is not None and file.entry is not None
-
     async def getattr(self, ino: Ino) -> Attributes:
         """Attributes of an inode: of the open version where it is open, else of the server's (within the time-out)."""
         state = self._state
@@ -122,6 +125,9 @@ class Tree:
             return state.attributes(node, file.entry)
         if not node.is_linked:
             raise StaleError(f"{node.location} was deleted or replaced.", path=str(node.location))
+        unsent = state.unsent(node.location)
+        if unsent is not None:
+            return state.attributes(node, unsent.entry())
         entry = await state.metadata.stat(node.location)
         if entry.kind is not node.kind:
             state.inodes.unlink(node)
@@ -163,14 +169,15 @@ class Tree:
         return self._entries(directory, directory.names, start)
 
     def _merge(self, node: Node, listed: Sequence[Entry]) -> list[tuple[str, Entry]]:
-        """The server's entries and files that are being created here and are not there yet."""
+        """The server's entries, and files written here that it does not have yet."""
         names = {entry.name: entry for entry in listed}
-        for name, child in node.children.items():
-            if name not in names and self._has_session(child):
-                file = self._state.open_files[child.ino]
-                if file.entry is not None:
-                    names[name] = file.entry
+        for session in self._unsent_below(node.location):
+            if session.at.parent == node.location and session.at.rel:
+                names[session.at.name] = session.entry()
         return list(names.items())
+
+    def _unsent_below(self, at: Location) -> list[WriteSession]:
+        return [s for s in self._state.commits.sessions() if s.is_dirty and not s.is_abandoned and s.at.is_below(at)]
 
     def _entries(self, directory: _Directory, names: list[tuple[str, Entry]], start: int) -> Iterator[tuple[str, Attributes, int]]:
         for position in range(start, len(names)):
@@ -198,8 +205,7 @@ class Tree:
         self._check_change(parent)
         check_name(name)
         at = parent.location.child(name)
-        known = state.inodes.child(parent, name)
-        if known is not None and self._has_session(known):
+        if state.unsent(at) is not None:
             raise ExistsError(f"{at} exists.", path=str(at))
         above = await state.metadata.stat(parent.location)
         if not above.may("create_container"):
@@ -225,11 +231,12 @@ class Tree:
         at = parent.location.child(name)
         node = state.inodes.child(parent, name)
         file = state.open_files.get(node.ino) if node is not None else None
+        session = state.commits.session_at(at)
         try:
             # Fresh: CS3's Delete takes directories with all they hold, so what stands there must be known, not remembered.
             entry = await state.metadata.stat(at, fresh=True)
         except NotFoundError:
-            if file is None or file.session is None:
+            if session is None:
                 raise
         else:
             if entry.kind is Kind.DIRECTORY:
@@ -238,8 +245,8 @@ class Tree:
             if file is not None:
                 await self._files.keep_readable(file)
             await self._delete(at, file)
-        if file is not None and file.session is not None:
-            file.session.abandon()
+        if session is not None:
+            session.abandon()
         if node is not None:
             state.inodes.unlink(node)
         state.metadata.removed(at)
@@ -258,17 +265,16 @@ class Tree:
         if entry.kind is not Kind.DIRECTORY:
             raise NotDirectoryError(f"{at} is not a directory.", path=str(at))
         self._check_deletable(at, entry)
-        await self._require_empty(at, state.inodes.child(parent, name))
+        await self._require_empty(at)
         await self._delete(at, None)
         node = state.inodes.child(parent, name)
         if node is not None:
             state.inodes.unlink(node)
         state.metadata.removed(at)
 
-    async def _require_empty(self, at: Location, node: Node | None) -> None:
+    async def _require_empty(self, at: Location) -> None:
         listed = await self._state.metadata.list(at, fresh=True)
-        unsent = any(self._has_session(child) for child in node.children.values()) if node is not None else False
-        if listed or unsent:
+        if listed or self._unsent_below(at):
             raise NotEmptyError(f"{at} is not empty.", path=str(at))
 
     async def _delete(self, at: Location, file: OpenFile | None) -> None:
@@ -310,11 +316,11 @@ class Tree:
         # OpenCloud never answers a Move of a directory into itself and loses the directory: refused before any call.
         if destination.is_below(source) or (node is not None and state.inodes.is_ancestor(node, new_parent)):
             raise BadRequestError(f"{source} cannot be moved into itself.", path=str(source))
-        await self._settle_writes(node)
+        await self._settle_writes(source)
         entry = await state.metadata.stat(source, fresh=True)
         self._check_deletable(source, entry, permission="move")
         target_node = state.inodes.child(new_parent, new_name)
-        await self._settle_writes(target_node)
+        await self._settle_writes(destination)
         target = await self._stat_or_none(destination)
         if target is None:
             await self._move(source, destination, node)
@@ -324,12 +330,15 @@ class Tree:
             await self._rename_over(source, entry, node, destination, target, target_node)
         self._renamed(parent, name, new_parent, new_name)
 
-    async def _settle_writes(self, node: Node | None) -> None:
-        """Have the server know a file that was written here before its name changes, so that one rule serves all cases."""
-        for child in list(self._state.inodes.subtree(node)) if node is not None else ():
-            file = self._state.open_files.get(child.ino)
-            if file is not None and file.session is not None and file.session.is_dirty and child.is_linked:
-                self._files.committed(file, await file.session.commit())
+    async def _settle_writes(self, at: Location) -> None:
+        """Have the server know what was written here before its name changes, so that one rule serves all cases."""
+        for session in self._unsent_below(at):
+            entry = await session.commit()
+            file = next((file for file in self._state.open_files.values() if file.session is session), None)
+            if file is not None:
+                self._files.committed(file, entry)
+            else:
+                self._state.metadata.put(session.at, entry)
 
     async def _stat_or_none(self, at: Location) -> Entry | None:
         try:
@@ -354,7 +363,7 @@ class Tree:
         if entry.kind is Kind.DIRECTORY:
             if target.kind is not Kind.DIRECTORY:
                 raise NotDirectoryError(f"{destination} is not a directory.", path=str(destination))
-            await self._require_empty(destination, target_node)
+            await self._require_empty(destination)
             await self._delete(destination, None)
             await self._move(source, destination, node)
             return
@@ -388,6 +397,7 @@ class Tree:
         state = self._state
         source, destination = parent.location.child(name), new_parent.location.child(new_name)
         state.metadata.moved(source, destination, state.metadata.peek(destination))
+        state.commits.moved_below(source, destination)
         node = state.inodes.child(parent, name)
         if node is None:
             replaced = state.inodes.child(new_parent, new_name)
@@ -400,8 +410,6 @@ class Tree:
             if file is None:
                 continue
             at = child.location
-            if file.session is not None:
-                file.session.rebind(at)
             if file.lease is not None:
                 file.lease.rebind(at)
             if file.reader is not None:
