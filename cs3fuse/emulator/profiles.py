@@ -16,6 +16,7 @@ import grpc
 from cs3fuse.emulator.clock import Clock
 from cs3fuse.emulator.config import EmulatorConfig
 from cs3fuse.emulator.failures import GrpcAbort, HttpRefusal
+from cs3fuse.emulator.proto import service_behind
 from cs3fuse.emulator.ranges import RangePolicy
 from cs3fuse.emulator.state import State
 from cs3fuse.emulator.tokens import Access, TokenMaker
@@ -168,9 +169,9 @@ class Profile:
 
     def not_served(self, rpc: str) -> Exception:
         """The failure of an RPC this server does not have."""
-        return GrpcAbort(
-            grpc.StatusCode.UNIMPLEMENTED, f"gateway: error calling {rpc}: rpc error: code = Unimplemented desc = unknown service"
-        )
+        service = service_behind(rpc)
+        text = f"gateway: error calling {rpc}: rpc error: code = Unimplemented desc = unknown service {service}"
+        return GrpcAbort(grpc.StatusCode.UNIMPLEMENTED, text)
 
     def describe(self, request: Any) -> str:
         """The path a request is about, for the log and for the matching of faults; empty when it has none."""

@@ -78,6 +78,15 @@ def gateway_methods() -> list[tuple[str, Any, Any, bool]]:
     ]
 
 
+def service_behind(rpc: str) -> str:
+    """The full name of the service that a gateway passes an RPC on to, as in `cs3.sharing.ocm.v1beta1.OcmAPI`."""
+    request = gateway_pb.DESCRIPTOR.services_by_name["GatewayAPI"].methods_by_name[rpc].input_type
+    for service in request.file.services_by_name.values():
+        if rpc in service.methods_by_name:
+            return str(service.full_name)
+    return str(request.file.package)
+
+
 def code_number(name: str) -> int:
     """The number of a CS3 code named like "NOT_FOUND" or "CODE_NOT_FOUND". Raises: ValueError for another name."""
     return int(code_pb2.Code.Value(name if name.startswith("CODE_") else f"CODE_{name}"))

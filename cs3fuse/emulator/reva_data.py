@@ -263,6 +263,7 @@ class RevaProfile(RevaStorage):
         space = storage_pb.StorageSpace(name="Commons", space_type="explorer", root_info=info, root=info.id, mtime=info.mtime)
         space.id.opaque_id = f"{mount.storage_id}${info.id.space_id}"
         space.quota.quota_max_bytes, space.quota.remaining_bytes = _COMMONS_QUOTA, _COMMONS_QUOTA - 4096
+        space.description = "second mount, shown as a public space"
         return space
 
     def create_storage_space(self, call: Call, request: Any) -> Any:

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import trio
 import trio.testing
+from trio.testing import MockClock
 
 from cs3fuse.capabilities import CapabilityBook, LockSupport
 from cs3fuse.errors import LockedError, UnavailableError, UnsupportedError
@@ -34,7 +35,7 @@ class Wall:
 
 
 @pytest.fixture
-def wall(autojump_clock: trio.testing.MockClock) -> Wall:
+def wall(autojump_clock: MockClock) -> Wall:
     return Wall()
 
 
@@ -77,7 +78,7 @@ async def settle() -> None:
     await trio.testing.wait_all_tasks_blocked()
 
 
-async def test_one_lease_however_many_handles(managing: Managing, server: FakeServer) -> None:
+async def test_one_lease_however_many_handles(managing: Managing, server: FakeServer, autojump_clock: MockClock) -> None:
     """Two handles share a lock; it is released after the second one."""
     async with managing() as manager:
         first = await manager.acquire(AT, entry(server))
@@ -94,7 +95,7 @@ async def test_one_lease_however_many_handles(managing: Managing, server: FakeSe
         assert server.calls == ["set_lock a.txt", "unlock a.txt"]
 
 
-async def test_concurrent_opens_lock_once(managing: Managing, server: FakeServer) -> None:
+async def test_concurrent_opens_lock_once(managing: Managing, server: FakeServer, autojump_clock: MockClock) -> None:
     """Two opens at the same moment make one SetLock."""
     async with managing() as manager:
         async with trio.open_nursery() as nursery:
@@ -104,7 +105,7 @@ async def test_concurrent_opens_lock_once(managing: Managing, server: FakeServer
         assert manager.held()[0].holders == 3
 
 
-async def test_foreign_lock_refuses_and_says_who(managing: Managing, server: FakeServer) -> None:
+async def test_foreign_lock_refuses_and_says_who(managing: Managing, server: FakeServer, autojump_clock: MockClock) -> None:
     """Somebody else's lock is LockedError with its holder, and is remembered."""
     server.files["a.txt"].locked_by = Lock("other", "collabora", EPOCH + 100)
     async with managing() as manager:
@@ -115,7 +116,7 @@ async def test_foreign_lock_refuses_and_says_who(managing: Managing, server: Fak
         assert [foreign.at for foreign in manager.foreign()] == [AT]
 
 
-async def test_lease_is_refreshed_once_a_period(managing: Managing, server: FakeServer) -> None:
+async def test_lease_is_refreshed_once_a_period(managing: Managing, server: FakeServer, autojump_clock: MockClock) -> None:
     """An hour with a file open costs one refresh for each 240 of 300 seconds, and the lock never runs out."""
     async with managing() as manager:
         lease = await manager.acquire(AT, entry(server))
@@ -126,7 +127,7 @@ async def test_lease_is_refreshed_once_a_period(managing: Managing, server: Fake
         assert 14 <= server.calls.count("refresh_lock a.txt") <= 15
 
 
-async def test_lost_lock_is_acquired_again(managing: Managing, server: FakeServer, wall: Wall) -> None:
+async def test_lost_lock_is_acquired_again(managing: Managing, server: FakeServer, wall: Wall, autojump_clock: MockClock) -> None:
     """After a suspend of an hour the lock is not relied on, and ``ensure`` gets a new one."""
     async with managing() as manager:
         lease = await manager.acquire(AT, entry(server))
@@ -139,7 +140,9 @@ async def test_lost_lock_is_acquired_again(managing: Managing, server: FakeServe
         assert server.files["a.txt"].locked_by is not None
 
 
-async def test_lost_lock_that_somebody_took_is_refused(managing: Managing, server: FakeServer, wall: Wall) -> None:
+async def test_lost_lock_that_somebody_took_is_refused(
+    managing: Managing, server: FakeServer, wall: Wall, autojump_clock: MockClock
+) -> None:
     """``ensure`` after somebody else locked the file is LockedError, not a theft."""
     async with managing() as manager:
         lease = await manager.acquire(AT, entry(server))
@@ -151,7 +154,7 @@ async def test_lost_lock_that_somebody_took_is_refused(managing: Managing, serve
         assert lease.lock is None
 
 
-async def test_refused_refresh_means_lost(managing: Managing, server: FakeServer) -> None:
+async def test_refused_refresh_means_lost(managing: Managing, server: FakeServer, autojump_clock: MockClock) -> None:
     """A refresh that the server refuses loses the lease, without ending the manager."""
     async with managing() as manager:
         lease = await manager.acquire(AT, entry(server))
@@ -161,7 +164,7 @@ async def test_refused_refresh_means_lost(managing: Managing, server: FakeServer
         assert lease.lock is None
 
 
-async def test_outage_keeps_the_lease_until_it_expires(managing: Managing, server: FakeServer) -> None:
+async def test_outage_keeps_the_lease_until_it_expires(managing: Managing, server: FakeServer, autojump_clock: MockClock) -> None:
     """While the server is away a lease lives as long as it was granted, and no longer."""
     async with managing() as manager:
         lease = await manager.acquire(AT, entry(server))
@@ -176,7 +179,7 @@ async def test_outage_keeps_the_lease_until_it_expires(managing: Managing, serve
         assert lease.lock is not None
 
 
-async def test_closed_and_opened_again_costs_nothing(managing: Managing, server: FakeServer) -> None:
+async def test_closed_and_opened_again_costs_nothing(managing: Managing, server: FakeServer, autojump_clock: MockClock) -> None:
     """A lock whose release was not sent yet is used again."""
     async with managing() as manager:
         lease = await manager.acquire(AT, entry(server))
@@ -192,7 +195,9 @@ async def test_closed_and_opened_again_costs_nothing(managing: Managing, server:
         assert server.files["a.txt"].locked_by is None
 
 
-async def test_storage_without_locks(managing: Managing, server: FakeServer, book: CapabilityBook) -> None:
+async def test_storage_without_locks(
+    managing: Managing, server: FakeServer, book: CapabilityBook, autojump_clock: MockClock
+) -> None:
     """Where there are none, opening goes on without and is not asked for again; unless locks are required."""
     server.has_locks = False
     book.of("store").locks = None
@@ -208,7 +213,9 @@ async def test_storage_without_locks(managing: Managing, server: FakeServer, boo
         assert await manager.acquire(AT, entry(server)) is None
 
 
-async def test_probe_of_full_locks_leaves_one_lock(managing: Managing, server: FakeServer, book: CapabilityBook) -> None:
+async def test_probe_of_full_locks_leaves_one_lock(
+    managing: Managing, server: FakeServer, book: CapabilityBook, autojump_clock: MockClock
+) -> None:
     """The first write-open finds out that locks exclude, and holds exactly its lock."""
     book.of("store").locks = None
     async with managing() as manager:
@@ -249,7 +256,7 @@ async def test_probe_of_locks_that_overwrite(
         assert server.files["a.txt"].locked_by.lock_id == "other"
 
 
-async def test_own_lock_after_a_crash_is_taken_over(managing: Managing, server: FakeServer) -> None:
+async def test_own_lock_after_a_crash_is_taken_over(managing: Managing, server: FakeServer, autojump_clock: MockClock) -> None:
     """A lock that a killed daemon left is ours: opening the file goes through at once."""
     async with managing() as manager:
         before = await manager.acquire(AT, entry(server))
@@ -265,7 +272,7 @@ async def test_own_lock_after_a_crash_is_taken_over(managing: Managing, server: 
         assert server.files["a.txt"].locked_by is None
 
 
-async def test_stale_locks_are_refreshed_and_released(managing: Managing, server: FakeServer) -> None:
+async def test_stale_locks_are_refreshed_and_released(managing: Managing, server: FakeServer, autojump_clock: MockClock) -> None:
     """At start they are kept alive for the recovery, and released after it."""
     async with managing() as manager:
         await manager.acquire(AT, entry(server))
@@ -279,7 +286,9 @@ async def test_stale_locks_are_refreshed_and_released(managing: Managing, server
         assert manager.stale() == []
 
 
-async def test_advisory_lock_of_cs3client_is_honoured(managing: Managing, server: FakeServer, book: CapabilityBook) -> None:
+async def test_advisory_lock_of_cs3client_is_honoured(
+    managing: Managing, server: FakeServer, book: CapabilityBook, autojump_clock: MockClock
+) -> None:
     """On storages without locks the lock that cs3client keeps in metadata counts until it runs out."""
     book.of("store").locks = LockSupport.NONE
     locked = replace(entry(server), metadata={"cs3client.advlock": f"jupyter!id-1!{EPOCH + 100:.0f}"})
@@ -290,7 +299,9 @@ async def test_advisory_lock_of_cs3client_is_honoured(managing: Managing, server
         assert await manager.acquire(AT, expired) is None
 
 
-async def test_renamed_file_is_released_under_its_new_name(managing: Managing, server: FakeServer) -> None:
+async def test_renamed_file_is_released_under_its_new_name(
+    managing: Managing, server: FakeServer, autojump_clock: MockClock
+) -> None:
     """The lock goes with the file."""
     async with managing() as manager:
         lease = await manager.acquire(AT, entry(server))
@@ -303,7 +314,9 @@ async def test_renamed_file_is_released_under_its_new_name(managing: Managing, s
         assert server.files["b.txt"].locked_by is None
 
 
-async def test_cancelled_acquire_leaves_nothing_held_here(managing: Managing, server: FakeServer) -> None:
+async def test_cancelled_acquire_leaves_nothing_held_here(
+    managing: Managing, server: FakeServer, autojump_clock: MockClock
+) -> None:
     """Cancelled in the middle of SetLock: no lease in the table, and the next open is not blocked."""
     async with managing() as manager:
         with trio.CancelScope() as scope:

@@ -1,0 +1,1 @@
+"""The proof that the embedded gateway answers as the real servers did."""

@@ -1,0 +1,276 @@
+"""The content store: every byte is that version's or an error, each fetched once."""
+
+from __future__ import annotations
+
+import os
+import random
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+import trio
+import trio.testing
+
+from cs3fuse.cache.content import ContentStore
+from cs3fuse.cache.layout import BLOCK_BYTES
+from cs3fuse.capabilities import CapabilityBook
+from cs3fuse.errors import LocalStorageError, StaleError, UnavailableError
+from cs3fuse.model import ByteRange
+from tests.unit.cache.fakes import HOME, FakeServer
+
+A = HOME.child("a")
+MIB = 1024 * 1024
+KINDS = [
+    pytest.param({"ranges": True}, id="ranges"),
+    pytest.param({"ranges": True, "answers_carry_etag": False}, id="ranges-etag-by-stat"),
+    pytest.param({"ranges": False, "answers_carry_etag": False}, id="whole"),
+    pytest.param({"ranges": False, "etags": False}, id="whole-no-etag"),
+]
+
+
+@asynccontextmanager
+async def opened(folder: Path, server: FakeServer, *, book: CapabilityBook | None = None, **options):
+    options = {"budget_bytes": 1 << 30, "min_free_bytes": 0, **options}
+    store = ContentStore(folder, server, server, book or CapabilityBook(), **options)
+    async with trio.open_nursery() as nursery:
+        await nursery.start(store.run)
+        yield store
+        nursery.cancel_scope.cancel()
+
+
+def some(size: int, seed: int = 1) -> bytes:
+    return random.Random(seed).randbytes(size)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("size", [0, 1, 4096, BLOCK_BYTES, BLOCK_BYTES + 1, MIB + 5, 5 * MIB + 7])
+async def test_file_reads_as_on_the_server(tmp_path, kind, size):
+    """Sequential reads give the file and nothing beyond its end, on every kind of storage."""
+    server = FakeServer(**kind)
+    data = some(size)
+    entry = server.write(A, data)
+    async with opened(tmp_path, server) as store:
+        reader = store.open(A, entry)
+        got = b""
+        while piece := await reader.read(len(got), 100_000):
+            got += piece
+        assert got == data
+        assert await reader.read(size, 10) == b""
+        assert await reader.read(size + 5, 10) == b""
+        await reader.complete()
+        assert reader.is_complete
+        assert server.sent_bytes == size, "nothing is fetched twice"
+        reader.close()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_random_reads(tmp_path, kind):
+    """Reads anywhere give the right bytes, many at once."""
+    server = FakeServer(**kind)
+    data = some(9 * MIB + 3)
+    entry = server.write(A, data)
+    chance = random.Random(2)
+
+    async def one(reader, offset: int, size: int) -> None:
+        assert await reader.read(offset, size) == data[offset : offset + size]
+
+    async with opened(tmp_path, server) as store:
+        reader, other = store.open(A, entry), store.open(A, entry)
+        async with trio.open_nursery() as nursery:
+            for _ in range(40):
+                nursery.start_soon(one, chance.choice([reader, other]), chance.randrange(len(data)), chance.randrange(1, 300_000))
+        assert server.sent_bytes <= len(data)
+        reader.close()
+        other.close()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_second_open_costs_nothing(tmp_path, kind):
+    """What was read stays, across readers and across restarts of the store."""
+    server = FakeServer(**kind)
+    data = some(3 * MIB)
+    entry = server.write(A, data)
+    for _ in range(2):
+        async with opened(tmp_path, server) as store:
+            for _ in range(2):
+                reader = store.open(A, entry)
+                await reader.complete()
+                assert await reader.read(0, len(data)) == data
+                reader.close()
+                await store.flush()
+    assert server.sent_bytes == len(data)
+
+
+async def test_known_storages_cost_no_extra_round_trip(tmp_path):
+    """Ranges are tried once per storage; afterwards each storage is asked in the way it serves."""
+    server, book = FakeServer(ranges=False), CapabilityBook()
+    entries = {name: server.write(HOME.child(name), some(2 * MIB)) for name in "abc"}
+    async with opened(tmp_path, server, book=book) as store:
+        for name, entry in entries.items():
+            reader = store.open(HOME.child(name), entry)
+            await reader.read(0, 10)
+            reader.close()
+    assert [wanted is None for _, wanted in server.fetches] == [False, True, True, True]
+    assert book.of("storage").ranges is False
+
+
+async def test_small_file_is_one_get(tmp_path):
+    """A small file costs one GET of the whole, whatever the storage can do."""
+    server = FakeServer(ranges=True)
+    entry = server.write(A, some(200_000))
+    async with opened(tmp_path, server) as store:
+        reader = store.open(A, entry)
+        await reader.read(150_000, 10)
+        await reader.read(0, 10)
+        reader.close()
+    assert server.fetches == [(A, None)]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_version_that_is_gone_gives_estale(tmp_path, kind):
+    """After a change on the server an older reader gets an error, the reopened file the new bytes."""
+    server = FakeServer(**kind)
+    old = server.write(A, some(3 * MIB))
+    async with opened(tmp_path, server) as store:
+        reader = store.open(A, old)
+        new = server.write(A, some(3 * MIB, 2))
+        with pytest.raises(StaleError, match="/home/a"):
+            await reader.read(0, 4096)
+        fresh = store.open(A, new)
+        assert await fresh.read(5, 4096) == some(3 * MIB, 2)[5:4101]
+        reader.close()
+        fresh.close()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_complete_old_version_stays_readable(tmp_path, kind):
+    """A reader whose version is all here keeps it after a change and after a deletion."""
+    server = FakeServer(**kind)
+    old = server.write(A, some(3 * MIB))
+    async with opened(tmp_path, server) as store:
+        reader = store.open(A, old)
+        await reader.complete()
+        server.write(A, some(3 * MIB, 2))
+        assert await reader.read(2 * MIB, 4096) == some(3 * MIB)[2 * MIB : 2 * MIB + 4096]
+        server.remove(A)
+        assert await reader.read(0, 4096) == some(3 * MIB)[:4096]
+        reader.close()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_cancelled_reader_does_not_stop_the_download(tmp_path, kind):
+    """The download belongs to the store: the second reader gets it from the first one's GET."""
+    server = FakeServer(**kind)
+    data = some(2 * MIB)
+    entry = server.write(A, data)
+    book = CapabilityBook()
+    book.of("storage").ranges = server.ranges
+    async with opened(tmp_path, server, book=book) as store:
+        first, second = store.open(A, entry), store.open(A, entry)
+        gate = server.hold("fetch")
+        with trio.CancelScope() as scope:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(first.read, 0, 1000)
+                await trio.testing.wait_all_tasks_blocked()
+                scope.cancel()
+        first.close()
+        server.release("fetch")
+        assert await second.read(0, 1000) == data[:1000]
+        assert server.calls["fetch"] == 1
+        assert gate.arrived == 1
+        second.close()
+
+
+async def test_error_reaches_the_reader_and_is_not_kept(tmp_path):
+    """A server that is away gives its error; the next read tries again."""
+    server = FakeServer(ranges=False)
+    data = some(100)
+    entry = server.write(A, data)
+    async with opened(tmp_path, server) as store:
+        reader = store.open(A, entry)
+        server.failures = [PermissionedError("no")]
+        with pytest.raises(PermissionedError):
+            await reader.read(0, 10)
+        assert await reader.read(0, 10) == data[:10]
+        reader.close()
+
+
+class PermissionedError(UnavailableError.__mro__[1]):
+    pass
+
+
+async def test_second_daemon_is_refused(tmp_path):
+    """Two stores never share a folder; the sentence says what to do."""
+    server = FakeServer()
+    async with opened(tmp_path, server):
+        with pytest.raises(LocalStorageError, match=f"{os.getpid()}.*cache folder of its own"):
+            await ContentStore(tmp_path, server, server, CapabilityBook(), budget_bytes=1, min_free_bytes=0).run()
+    async with opened(tmp_path, server):
+        pass
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_adopted_file_is_never_fetched(tmp_path, kind):
+    """A committed file is read from the store, also after a restart."""
+    server = FakeServer(**kind)
+    data = some(3 * MIB + 1)
+    entry = server.write(A, data)
+    staged = tmp_path / "staged"
+    staged.write_bytes(data)
+    async with opened(tmp_path / "cache", server) as store:
+        await store.adopt(entry.content_key(A), staged)
+        assert not staged.exists()
+        reader = store.open(A, entry)
+        assert reader.is_complete
+        assert await reader.read(1000, MIB) == data[1000 : 1000 + MIB]
+        reader.close()
+        await trio.testing.wait_all_tasks_blocked(0.05)
+    async with opened(tmp_path / "cache", server) as store:
+        reader = store.open(A, entry)
+        assert await reader.read(0, len(data)) == data
+        reader.close()
+    assert server.calls["fetch"] == 0
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_adoption_serves_readers_that_wait(tmp_path, kind):
+    """A reader that waits for a download of the same version is served from the adopted file."""
+    server = FakeServer(**kind)
+    data = some(3 * MIB)
+    entry = server.write(A, data)
+    staged = tmp_path / "staged"
+    staged.write_bytes(data)
+    async with opened(tmp_path / "cache", server) as store:
+        reader = store.open(A, entry)
+        server.hold("fetch")
+        async with trio.open_nursery() as nursery:
+
+            async def read() -> None:
+                assert await reader.read(0, 100) == data[:100]
+
+            nursery.start_soon(read)
+            await trio.testing.wait_all_tasks_blocked()
+            await store.adopt(entry.content_key(A), staged)
+        server.release("fetch")
+        await trio.testing.wait_all_tasks_blocked(0.05)
+        assert reader.is_complete
+        assert await reader.read(0, len(data)) == data
+        reader.close()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_fill_writes_the_wanted_ranges(tmp_path, kind):
+    """The wanted ranges of the base arrive in the other file at their places, the rest is untouched."""
+    server = FakeServer(**kind)
+    data = some(6 * MIB + 11)
+    entry = server.write(A, data)
+    wanted = [ByteRange(5 * MIB, len(data)), ByteRange(3, 10), ByteRange(MIB - 5, MIB + 5)]
+    target = tmp_path / "target"
+    async with opened(tmp_path / "cache", server) as store:
+        with target.open("w+b") as file:
+            file.truncate(len(data))
+            await store.fill(A, entry, wanted, file.fileno())
+    expected = bytearray(len(data))
+    for part in wanted:
+        expected[part.start : part.stop] = data[part.start : part.stop]
+    assert target.read_bytes() == bytes(expected)
