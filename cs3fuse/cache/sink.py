@@ -1,0 +1,162 @@
+"""Where the bytes of one download go: into a sparse file, summed per block, at the pace of the readers.
+
+Owns the state shared between one transfer thread (``write``) and the trio thread (everything else). ``cache.blocks`` and
+``cache.streams`` make one per transfer.
+"""
+
+from __future__ import annotations
+
+import threading
+import zlib
+from collections import deque
+from collections.abc import Callable, Iterator
+
+import trio
+
+from cs3fuse.cache.files import SparseFile
+from cs3fuse.cache.layout import BLOCK_BYTES
+from cs3fuse.errors import BadDataError
+from cs3fuse.model import ByteRange
+
+
+class TransferEnded(Exception):  # noqa: N818 - it is not an error: we ended the transfer ourselves
+    """Leaves ``RemoteData.fetch`` after ``BlockSink.close``."""
+
+
+class BlockSink:
+    """Implements ports.Sink. INVARIANT: a block is reported only when all its bytes were written and summed in order."""
+
+    def __init__(
+        self,
+        file: SparseFile,
+        wanted: ByteRange,
+        *,
+        size: int,
+        notify: Callable[[], None],
+        occupied: bytes = b"",
+        limit: int | None = None,
+    ) -> None:
+        """Take the bytes of ``wanted`` (its start on a block's boundary) of a file of ``size`` bytes.
+
+        Args: ``notify`` is called in the trio thread after blocks came, a pause began or the last write ended; ``occupied``
+        holds one byte per block of the file, those that are not 0 are passed over; ``limit`` is the offset at which the
+        transfer pauses until ``allow`` raises it, None for no limit.
+        """
+        self._file = file
+        self._stop = wanted.stop
+        self._size = size
+        self._notify = notify
+        self._occupied = occupied
+        self._token = trio.lowlevel.current_trio_token()
+        self._condition = threading.Condition()
+        # Guarded by the condition.
+        self._limit = wanted.stop if limit is None else limit
+        self._is_closed = False
+        self._is_writing = False
+        self._is_paused = False
+        # Written by the transfer thread only.
+        self._position = wanted.start
+        self._crc = 0
+        self._finished: deque[tuple[int, int]] = deque()
+        # Used by the trio thread only.
+        self._quiet = trio.Event()
+
+    # -- the transfer thread -----------------------------------------------------------------------------------------
+
+    def write(self, offset: int, data: memoryview) -> None:
+        """Store a piece. Blocks while it is beyond the limit.
+
+        Raises: TransferEnded after ``close``; BadDataError for bytes out of order or beyond the range; OSError of the disk.
+        """
+        if offset != self._position or offset + len(data) > self._stop:
+            raise BadDataError(
+                f"The server sent bytes {offset} to {offset + len(data)} where {self._position} to {self._stop} were due."
+            )
+        self._wait_for_room(offset)
+        try:
+            self._store(offset, data)
+        finally:
+            with self._condition:
+                self._is_writing = False
+        self._tell()
+
+    def _wait_for_room(self, offset: int) -> None:
+        with self._condition:
+            while not self._is_closed and offset >= self._limit:
+                if not self._is_paused:
+                    self._is_paused = True
+                    self._tell()
+                self._condition.wait()
+            self._is_paused = False
+            if self._is_closed:
+                raise TransferEnded
+            self._is_writing = True
+
+    def _store(self, offset: int, data: memoryview) -> None:
+        while data:
+            block = offset // BLOCK_BYTES
+            block_stop = min((block + 1) * BLOCK_BYTES, self._size)
+            part = data[: block_stop - offset]
+            is_occupied = bool(self._occupied and self._occupied[block])
+            if not is_occupied:
+                self._file.write(offset, part)
+                self._crc = zlib.crc32(part, self._crc)
+            offset += len(part)
+            data = data[len(part) :]
+            if offset == block_stop:
+                if not is_occupied:
+                    self._finished.append((block, self._crc))
+                self._crc = 0
+            # Last: whoever sees the position finds the blocks before it.
+            self._position = offset
+
+    def _tell(self) -> None:
+        try:
+            self._token.run_sync_soon(self._told, idempotent=True)
+        except trio.RunFinishedError:
+            raise TransferEnded from None
+
+    # -- the trio thread ---------------------------------------------------------------------------------------------
+
+    def _told(self) -> None:
+        self._quiet.set()
+        self._notify()
+
+    @property
+    def position(self) -> int:
+        """Offset up to which bytes have come."""
+        return self._position
+
+    @property
+    def is_paused(self) -> bool:
+        """Whether the transfer waits for ``allow``."""
+        return self._is_paused
+
+    @property
+    def is_writing(self) -> bool:
+        """Whether the thread is within a write."""
+        return self._is_writing
+
+    def take(self) -> Iterator[tuple[int, int]]:
+        """The blocks that were finished since the last call, with their CRCs."""
+        while self._finished:
+            yield self._finished.popleft()
+
+    def allow(self, limit: int) -> None:
+        """Let the transfer run up to an offset; it may also be lowered."""
+        with self._condition:
+            self._limit = limit
+            self._condition.notify_all()
+
+    def close(self) -> None:
+        """End the transfer: its next write raises. One write may still be going on, see ``wait_quiet``."""
+        with self._condition:
+            self._is_closed = True
+            self._condition.notify_all()
+
+    async def wait_quiet(self) -> None:
+        """Wait until no write is going on; after ``close`` none will follow."""
+        while self._is_writing:
+            self._quiet = trio.Event()
+            if self._is_writing:
+                await self._quiet.wait()
