@@ -48,6 +48,10 @@ async def _nothing_to_ensure() -> None:
     """For storages without locks."""
 
 
+def _nothing_to_release() -> None:
+    """For storages without locks."""
+
+
 @dataclass(slots=True)
 class EngineOptions:
     """``mode``: what close waits for. ``workers``: uploads at a time. ``queue_bound``: files that may wait in mode "background".
@@ -194,21 +198,22 @@ class CommitEngine:
         *,
         lock: Callable[[], Lock | None] = _no_lock,
         ensure_lock: Callable[[], Awaitable[None]] = _nothing_to_ensure,
+        release_lock: Callable[[], None] = _nothing_to_release,
         created: bool = False,
     ) -> WriteSession:
         """The session of a file that is opened for writing; the one that is still being sent, if there is one.
 
         Args: ``base`` is the version seen under the lock, None: the file must not exist when it is committed. ``created``: commit
-        it even if nothing is written. ``lock`` gives the current CS3 lock; ``ensure_lock`` gets it back before a commit.
+        it even if nothing is written. ``lock`` gives the current CS3 lock; ``ensure_lock`` gets it back before a commit;
+        ``release_lock`` is called once, when the last handle is closed and everything is sent (or the next ``begin`` brings a lock).
         """
         host = self._running.host
         session = self._sessions.get(at)
         if session is None or session.is_abandoned:
-            session = WriteSession(host, at, base, lock=SessionLock(lock, ensure_lock), created=created)
+            session = WriteSession(host, at, base, lock=SessionLock(lock, ensure_lock, release_lock), created=created)
             self._sessions[at] = session
             return session
-        session.lock = SessionLock(lock, ensure_lock)
-        session.reopen(base)
+        session.reopen(base, SessionLock(lock, ensure_lock, release_lock))
         return session
 
     def session_at(self, at: Location) -> WriteSession | None:

@@ -53,12 +53,20 @@ class SessionHost:
     make_room: Callable[[int], Awaitable[bool]] = _no_room
 
 
+def _no_lock_to_release() -> None:
+    """For storages without locks."""
+
+
 @dataclass(slots=True)
 class SessionLock:
-    """How a session learns of the CS3 lock on its file: the current one, and how to get it back after a loss."""
+    """How a session learns of the CS3 lock on its file: the current one, how to get it back after a loss, and when to let it go.
+
+    ``release`` is called once: after the last handle is closed and everything is sent, or when another holder takes its place.
+    """
 
     current: Callable[[], Lock | None]
     ensure: Callable[[], Awaitable[None]] = _no_lock_to_ensure
+    release: Callable[[], None] = _no_lock_to_release
 
 
 class WriteSession:
@@ -360,9 +368,11 @@ class WriteSession:
         """Whether the file was unlinked."""
         return self._is_abandoned
 
-    def reopen(self, base: Entry | None) -> None:
+    def reopen(self, base: Entry | None, lock: SessionLock) -> None:
         """Another handle. ``base`` is the version that it saw; it counts where we have nothing of our own."""
         self._is_closed = False
+        self.lock.release()
+        self.lock = lock
         if base is not None and not self.is_dirty and not self._layers:
             self.base = base
             self._mtime_ns = base.mtime_ns
@@ -383,6 +393,8 @@ class WriteSession:
                 layer.discard()
             self._layers.clear()
             self._host.forget(self)
+            release, self.lock.release = self.lock.release, _no_lock_to_release
+            release()
 
     # For the sender
 

@@ -131,6 +131,7 @@ class LeaseManager:
         self._foreign: dict[Location, ForeignLock] = {}
         self._told_about: set[str] = set()
         self._unreleased: dict[Location, Lock] = {}
+        self._doubtful: set[Location] = set()  # of those: perhaps never granted
         # Unbounded, but never more than one entry for each lease that was let go.
         self._to_release, self._releases = trio.open_memory_channel[Location](math.inf)
         self.now = wall_clock
@@ -188,7 +189,9 @@ class LeaseManager:
     def _reuse_unreleased(self, lease: Lease) -> None:
         """The last handle was closed a moment ago and the server was not told yet: the lock is still good."""
         lock = self._unreleased.pop(lease.at, None)
-        if lock is not None:
+        is_doubtful = lease.at in self._doubtful
+        self._doubtful.discard(lease.at)
+        if lock is not None and not is_doubtful:
             lease.machine.lock_id, lease.machine.app_name = lock.lock_id, lock.app_name
             lease.machine.granted(lock, lock.expires_at - self._ttl_s)
 
@@ -200,19 +203,31 @@ class LeaseManager:
     async def _take(self, lease: Lease) -> bool:
         """Get the lock on the server. Returns False where the storage has none and that is acceptable."""
         storage = self._book.of(lease.entry.storage_id)
-        now = self.now()
-        if storage.locks is None:
-            storage.locks = await self._probe(lease, now)
-            if storage.locks is not None and storage.locks is not LockSupport.NONE:
-                return True
-        if storage.locks is LockSupport.NONE:
-            self._go_without(lease)
-            return False
-        await self._set(lease, now, is_weak=storage.locks is LockSupport.WEAK)
+        try:
+            if storage.locks is None:
+                storage.locks = await self._probe(lease)
+            if storage.locks is LockSupport.NONE:
+                self._go_without(lease)
+                return False
+            if lease.is_lost:
+                await self._set(lease, is_weak=storage.locks is LockSupport.WEAK)
+        except trio.Cancelled:
+            self._give_up(lease)
+            raise
         return True
 
-    async def _probe(self, lease: Lease, now: float) -> LockSupport | None:
-        """Learn what locks are worth here, and hold one then. None: a lock of our own from an earlier run was in the way."""
+    def _give_up(self, lease: Lease) -> None:
+        """Cancelled while the server may have granted the lock: take it back later; if that fails too it is known as ours."""
+        wanted = lease.machine.proposal(self.now())
+        self._stale[lease.at] = wanted
+        self._registry.add(lease.at, wanted)
+        self._unreleased[lease.at] = wanted
+        self._doubtful.add(lease.at)
+        self._to_release.send_nowait(lease.at)
+
+    async def _probe(self, lease: Lease) -> LockSupport:
+        """Learn what locks are worth here, and hold one then (unless there are none, or a lock of our own was in the way)."""
+        now = self.now()
         wanted = lease.machine.proposal(now)
         try:
             support, held = await probe(self._locks, lease.at, wanted, _new_lock_id())
@@ -226,7 +241,8 @@ class LeaseManager:
         _LOG.info("probed locks", storage=lease.entry.storage_id, support=support.value)
         return support
 
-    async def _set(self, lease: Lease, now: float, *, is_weak: bool) -> None:
+    async def _set(self, lease: Lease, *, is_weak: bool) -> None:
+        now = self.now()
         wanted = lease.machine.proposal(now)
         if is_weak:
             await self._refuse_foreign(lease)
@@ -335,6 +351,7 @@ class LeaseManager:
         async for at in self._releases:
             async with self._turn(at):
                 lock = self._unreleased.pop(at, None)  # None: somebody took it up again
+                self._doubtful.discard(at)
                 if lock is not None:
                     await self._unlock(at, lock)
 

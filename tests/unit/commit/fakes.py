@@ -90,6 +90,7 @@ class FakeServer:
     directories: set[str] = field(default_factory=lambda: {""})
     faults: dict[str, deque[Fault]] = field(default_factory=lambda: defaultdict(deque))
     before: dict[str, deque[Callable[[], None]]] = field(default_factory=lambda: defaultdict(deque))
+    after: dict[str, deque[Callable[[], None]]] = field(default_factory=lambda: defaultdict(deque))
     calls: list[str] = field(default_factory=list)
     history: list[tuple[str, bytes]] = field(default_factory=list)
     down: Cs3FuseError | None = None
@@ -153,9 +154,9 @@ class FakeServer:
 
     async def _arrive(self, call: str, rel: str) -> None:
         self.calls.append(f"{call} {rel}")
-        await trio.lowlevel.checkpoint()
         if self.before[call]:
             self.before[call].popleft()()
+        await trio.lowlevel.checkpoint()
         if self.down is not None:
             raise self.down
         if self.faults[call] and isinstance(self.faults[call][0], Cs3FuseError):
@@ -245,7 +246,9 @@ class FakeServer:
             raise AssertionError("an upload onto a directory would replace it")
         if self.paused is not None:
             await self.paused.wait()
-        return self._store(rel, body, source, expect)
+        etag = self._store(rel, body, source, expect)
+        await self._leave("upload")
+        return etag
 
     def _store(self, rel: str, body: bytes, source: UploadSource, expect: Expectation) -> str | None:
         fault = self.faults["upload"].popleft() if self.faults["upload"] else None
@@ -296,6 +299,13 @@ class FakeServer:
         if file.locked_by is not None:
             raise LockedError(f"{at} is locked.")
         file.locked_by = lock
+        await self._leave("set_lock")
+
+    async def _leave(self, call: str) -> None:
+        """The work is done and the answer is on its way: a cancellation can still lose it."""
+        if self.after[call]:
+            self.after[call].popleft()()
+        await trio.lowlevel.checkpoint()
 
     async def get_lock(self, at: Location) -> LockInfo | None:
         await self._arrive("get_lock", at.rel)

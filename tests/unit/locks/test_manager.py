@@ -314,16 +314,19 @@ async def test_renamed_file_is_released_under_its_new_name(
         assert server.files["b.txt"].locked_by is None
 
 
-async def test_cancelled_acquire_leaves_nothing_held_here(
-    managing: Managing, server: FakeServer, autojump_clock: MockClock
+@pytest.mark.parametrize("moment", ["before", "after"])
+async def test_cancelled_acquire_leaves_nothing(
+    managing: Managing, server: FakeServer, moment: str, autojump_clock: MockClock
 ) -> None:
-    """Cancelled in the middle of SetLock: no lease in the table, and the next open is not blocked."""
+    """Cancelled before or after the server granted the lock: no lease here, no lock there, and the next open goes through."""
     async with managing() as manager:
         with trio.CancelScope() as scope:
-            server.before["set_lock"].append(scope.cancel)
+            getattr(server, moment)["set_lock"].append(scope.cancel)
             await manager.acquire(AT, entry(server))
+        assert scope.cancelled_caught
         assert manager.held() == []
-        server.files["a.txt"].locked_by = None
+        await settle()
+        assert server.files["a.txt"].locked_by is None
         assert await manager.acquire(AT, entry(server)) is not None
 
 
