@@ -185,33 +185,31 @@ class DataGateway:
             if any(rule.drop_answer for rule in effects):
                 raise HttpRefusal(0)
             if download.etag and request.headers.get("If-None-Match") == download.etag and "Range" not in request.headers:
-                response = self._empty(HttpAnswer(304, {"Etag": download.etag}))
-                del response.headers["Content-Type"]
-                return response
+                return self._empty(HttpAnswer(304, {"Etag": download.etag}))
             plan = RangePlan(200)
             if request.method == "GET" and not download.abort:
                 plan = plan_ranges(request.headers.get("Range"), download.size, download.ranges)
             if plan.status == 416:
                 return self._empty(HttpAnswer(416, plan.headers))
-            response = web.StreamResponse(status=plan.status, headers={**download.headers, **plan.headers})
-            self._common_headers(response)
-            response.headers["Content-Type"] = download.content_type
-            pieces = self._layout(response, download, plan)
+            answer = web.StreamResponse(status=plan.status, headers={**download.headers, **plan.headers})
+            self._common_headers(answer)
+            answer.headers["Content-Type"] = download.content_type
+            pieces = self._layout(answer, download, plan)
             if request.method == "HEAD":
-                self._head_headers(response, expires_s)
-            await response.prepare(request)
+                self._head_headers(answer, expires_s)
+            await answer.prepare(request)
             if request.method == "HEAD":
-                return response
+                return answer
             if download.abort or download.file is None:
                 raise _BrokenError
             limit = _limit(effects, "response")
             for piece in pieces:
-                await _send_piece(request, response, download, piece, entry, limit)
-            if entry.sent < (response.content_length or 0):
+                await _send_piece(request, answer, download, piece, entry, limit)
+            if entry.sent < (answer.content_length or 0):
                 # Announced more than there is: the client must see a short body, not a wait.
                 raise _BrokenError
-            await response.write_eof()
-            return response
+            await answer.write_eof()
+            return answer
 
     def _layout(self, response: web.StreamResponse, download: Download, plan: RangePlan) -> list[bytes | tuple[int, int]]:
         """Set the length headers and cut the body into pieces: bytes, or (offset, length) of the file."""

@@ -131,6 +131,13 @@ class LocalFolder:
         folder.mkdir(parents=True, exist_ok=True)
         os.rename(self.disk(inner), folder / f"v{self._clock.now_ns() // 1_000_000}")
 
+    def archive_present(self, inner: str) -> bool:
+        """Archive what is at a path, if anything is; tells whether something was."""
+        if not os.path.lexists(self.disk(inner)):
+            return False
+        self.archive(inner)
+        return True
+
     def place(self, upload: Path, inner: str) -> None:
         """Rename an uploaded file into the tree. The parents' mtimes are left alone, as the driver does."""
         os.rename(upload, self.disk(inner))

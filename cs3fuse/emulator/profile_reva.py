@@ -25,7 +25,7 @@ from cs3fuse.emulator.failures import GrpcAbort, Refusal
 from cs3fuse.emulator.identity import IdentityHandlers
 from cs3fuse.emulator.localfs import LocalFolder
 from cs3fuse.emulator.profiles import Call, Services
-from cs3fuse.emulator.proto import gateway_pb, provider_pb, storage_pb
+from cs3fuse.emulator.proto import provider_pb, storage_pb
 from cs3fuse.emulator.users import User
 
 SHARE_FOLDER = "/MyShares"
@@ -139,6 +139,7 @@ class RevaStorage(IdentityHandlers):
         return self.resolve(getattr(request, name))
 
     def describe_reference(self, reference: Any) -> str:
+        """The path below the mount."""
         try:
             return self.resolve(reference).inner
         except Refusal:

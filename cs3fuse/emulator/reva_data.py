@@ -90,6 +90,7 @@ class RevaProfile(RevaStorage):
     # -- data
 
     def describe_data(self, base: str, protocol: str, tail: str) -> str:
+        """The path an upload or a download is about."""
         record = self._uploads.get(tail)
         if record is not None:
             return str(record["inner"])
@@ -111,6 +112,7 @@ class RevaProfile(RevaStorage):
         return self.resolve_path(f"{mount.path}/{tail}")
 
     def download(self, call: DataCall) -> Download:
+        """A GET or HEAD: no ranges, no etag; a folder announces a size and breaks off."""
         try:
             spot = self._data_spot(call.base, call.protocol, call.tail)
             disk = spot.here.folder.disk(spot.inner)
@@ -131,6 +133,7 @@ class RevaProfile(RevaStorage):
         return Download(file, status.st_size, kind, RangePolicy.REFUSED)
 
     def upload(self, call: DataCall) -> UploadSink:
+        """A PUT: the upload id must be known."""
         return RevaSink(self, *self._record(call.tail, missing=500))
 
     def _record(self, upload_id: str, missing: int) -> tuple[str, Mount, str, int]:
@@ -146,6 +149,7 @@ class RevaProfile(RevaStorage):
         self.state.drop(_UPLOADS, upload_id)
 
     def tus_status(self, call: DataCall) -> HttpAnswer:
+        """A HEAD of tus: how much has come."""
         if "Tus-Resumable" not in call.headers:
             raise HttpRefusal(412)
         upload_id, mount, _, length = self._record(call.tail, missing=404)
@@ -153,6 +157,7 @@ class RevaProfile(RevaStorage):
         return HttpAnswer(200, {"Upload-Offset": str(size), "Upload-Length": str(length), "Tus-Resumable": "1.0.0"})
 
     def tus_patch(self, call: DataCall) -> UploadSink:
+        """A PATCH of tus: at the right offset, never beyond the length."""
         headers = call.headers
         if "Upload-Length" in headers:
             raise HttpRefusal(501)
@@ -319,8 +324,7 @@ class RevaSink:
             return HttpAnswer(206)
         folder = self.mount.folder
         try:
-            if os.path.lexists(folder.disk(self.inner)):
-                folder.archive(self.inner)
+            if folder.archive_present(self.inner):
                 window_s = self.profile.quirks["overwrite_window_s"]
                 if window_s:
                     await asyncio.sleep(window_s)

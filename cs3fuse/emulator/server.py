@@ -16,7 +16,7 @@ import sys
 import threading
 from collections.abc import Callable
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 import grpc
 from aiohttp import web
@@ -27,8 +27,10 @@ from cs3fuse.emulator.control import Control
 from cs3fuse.emulator.datagateway import DataGateway
 from cs3fuse.emulator.faults import CallLog, FaultBook
 from cs3fuse.emulator.gateway import GatewayServicer
+from cs3fuse.emulator.opencloud_spaces import OpenCloudProfile
 from cs3fuse.emulator.profiles import QUIRKS, Profile, Services
 from cs3fuse.emulator.proto import gateway_grpc
+from cs3fuse.emulator.reva_data import RevaProfile
 from cs3fuse.emulator.state import State
 from cs3fuse.emulator.tokens import TokenMaker
 from cs3fuse.emulator.users import Directory
@@ -41,8 +43,8 @@ Result = TypeVar("Result")
 
 def make_profile(services: Services) -> Profile:
     """The profile that the configuration names."""
-    from cs3fuse.emulator.reva_data import RevaProfile
-
+    if services.config.profile == "opencloud":
+        return OpenCloudProfile(services)
     return RevaProfile(services)
 
 
@@ -238,13 +240,14 @@ class EmulatorThread:
         await self._ended.wait()
         await self.emulator.stop()
 
-    def __enter__(self) -> "EmulatorThread":
+    def __enter__(self) -> Self:
         self._thread.start()
         if not self._ready.wait(_START_LIMIT_S) or self._failure is not None:
             raise RuntimeError(f"The emulator did not start: {self._failure or 'no answer in time'}.")
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        assert self._loop is not None and self._ended is not None
+        assert self._loop is not None
+        assert self._ended is not None
         self._loop.call_soon_threadsafe(self._ended.set)
         self._thread.join(_START_LIMIT_S)
