@@ -69,9 +69,8 @@ class DataGateway:
         return response
 
     def _common_headers(self, response: web.StreamResponse) -> None:
-        if self._profile.answers_have_request_id:
-            number = secrets.token_hex(8)
-            response.headers["X-Request-Id"] = f"{number}, {number}"
+        number = secrets.token_hex(8)
+        response.headers["X-Request-Id"] = f"{number}, {number}" if self._profile.answers_have_request_id else f"gateway/{number}"
         for name, value in self._profile.http_headers.items():
             response.headers[name] = value
         if self._profile.clock.skew_s:
