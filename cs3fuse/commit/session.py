@@ -57,6 +57,10 @@ def _no_lock_to_release() -> None:
     """For storages without locks."""
 
 
+def _no_lock() -> Lock | None:
+    return None
+
+
 @dataclass(slots=True)
 class SessionLock:
     """How a session learns of the CS3 lock on its file: the current one, how to get it back after a loss, and when to let it go.
@@ -368,11 +372,12 @@ class WriteSession:
         """Whether the file was unlinked."""
         return self._is_abandoned
 
-    def reopen(self, base: Entry | None, lock: SessionLock) -> None:
+    def reopen(self, base: Entry | None = None, lock: SessionLock | None = None) -> None:
         """Another handle. ``base`` is the version that it saw; it counts where we have nothing of our own."""
         self._is_closed = False
-        self.lock.release()
-        self.lock = lock
+        if lock is not None:
+            self.lock.release()
+            self.lock = lock
         if base is not None and not self.is_dirty and not self._layers:
             self.base = base
             self._mtime_ns = base.mtime_ns
@@ -446,6 +451,8 @@ class WriteSession:
         if at is not None:
             before, self.at = self.at, at
             self._host.moved(self, before)
+            self.lock.release()
+            self.lock = SessionLock(_no_lock)
         if self._layers and self._layers[0] is generation.staged:
             self._layers.clear()
             self._mtime_ns = entry.mtime_ns
