@@ -55,6 +55,13 @@ class Transfer:
             if connection is not None and connection.owner is self and connection.live_socket is not None:
                 _shut_down(connection.live_socket)
 
+    def finish(self) -> None:
+        """Let go of the connection, which may be kept for the next request: ``stop`` does not touch it any more."""
+        with _ownership:
+            if self._connection is not None and self._connection.owner is self:
+                self._connection.owner = None
+            self._connection = None
+
     def run_unless_stopped(self, action: Callable[[], int]) -> int:
         """Do something short that must not happen after ``stop`` returned. Raises: StoppedError."""
         with _ownership:

@@ -179,7 +179,8 @@ class Cs3Data:
             return answer.etag
         if answer.status == 400 and source.size == 0 and (done := await self._settled_empty(at, expect)) is not None:
             return done.etag or None
-        raise error_for("PUT", f"HTTP {answer.status}", str(at))
+        failure = error_for("PUT", f"HTTP {answer.status}", str(at))
+        raise await self._tree.with_holder(at, failure) if isinstance(failure, LockedError) else failure
 
 
 def mtime_text(mtime_ns: int) -> str:

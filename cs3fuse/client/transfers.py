@@ -105,9 +105,16 @@ class TransferThreads:
         for connecting, and holds its place in the limit until then.
         """
         transfer = Transfer()
+
+        def work_and_finish() -> T:
+            try:
+                return work(transfer)
+            finally:
+                transfer.finish()
+
         self._running.add(transfer)
         try:
-            return await trio.to_thread.run_sync(work, transfer, abandon_on_cancel=True, limiter=self._limiter)
+            return await trio.to_thread.run_sync(work_and_finish, abandon_on_cancel=True, limiter=self._limiter)
         except StoppedError as exc:
             raise UnavailableError("The transfer was given up because the mount is ending.") from exc
         finally:

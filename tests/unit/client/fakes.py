@@ -209,8 +209,7 @@ class FakeDataServer:
         self.answers: list[HttpAnswer] = []
         self.seen: list[HttpSeen] = []
         self.connections = 0
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
-        self._server.daemon_threads = True
+        self._server = _QuietServer(("127.0.0.1", 0), _Handler)
         self._server.fake = self
         self._lock = threading.Lock()
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
@@ -238,6 +237,13 @@ class FakeDataServer:
         self._server.shutdown()
         self._server.server_close()
         self._thread.join(5)
+
+
+class _QuietServer(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Clients that break off are what the tests are about."""
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -315,6 +321,12 @@ def serving(content: bytes, *, etag: str = "", ranges: bool = True) -> HttpAnswe
             handler.reply(206, [*headers, ("Content-Range", f"bytes {start}-{stop - 1}/{len(content)}")], content[start:stop])
 
     return serve
+
+
+def plain(values: dict[str, str]) -> types_pb2.Opaque:
+    return types_pb2.Opaque(
+        map={key: types_pb2.OpaqueEntry(decoder="plain", value=value.encode()) for key, value in values.items()}
+    )
 
 
 class MemorySink:

@@ -184,7 +184,7 @@ async def test_no_pause_outlasts_the_scope(calls: Calls, stub: FakeStub, autojum
 async def test_a_mutation_that_never_left_is_made_again(
     calls: Calls, stub: FakeStub, autojump_clock: trio.testing.MockClock
 ) -> None:
-    """ "Failed to connect" is proof that nothing was carried out."""
+    """A connection that failed is proof that nothing was carried out."""
     stub.on("Delete", broken("UNAVAILABLE", REFUSED), answer("Delete"))
     await delete(calls)
     assert len(stub.made) == 2

@@ -160,7 +160,7 @@ async def test_roots_are_neither_deleted_nor_moved(tree: Cs3Tree, stub: FakeStub
 
 
 async def test_the_holder_of_a_lock_is_named(tree: Cs3Tree, stub: FakeStub) -> None:
-    """ "Locked" without a name helps nobody."""
+    """A lock without a name helps nobody."""
     lock = resources_pb2.Lock(lock_id="L1", app_name="Collabora")
     stub.on("Delete", answer("Delete", "LOCKED", "locked by L1")).on("Stat", answer("Stat", info=info(lock=lock)))
     with pytest.raises(errors.LockedError, match="Collabora") as caught:
