@@ -214,7 +214,7 @@ class Operations(pyfuse3.Operations):
         self, parent_inode: int, name: bytes, mode: int, flags: int, ctx: pyfuse3.RequestContext
     ) -> tuple[pyfuse3.FileInfo, pyfuse3.EntryAttributes]:
         """create and open; the kernel knows the inode once more."""
-        opened, attributes = await self._vfs.files.create(Ino(parent_inode), decode_name(name), flags)
+        opened, attributes = await self._vfs.files.create(Ino(parent_inode), decode_name(name), flags, mode & 0o7777)
         self._vfs.tree.took(attributes.ino)
         return pyfuse3.FileInfo(fh=opened.fh, keep_cache=opened.keep_pages), encode_attributes(attributes)
 

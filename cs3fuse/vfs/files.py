@@ -20,6 +20,7 @@ import trio
 from cs3fuse.errors import (
     AccessDeniedError,
     BadHandleError,
+    Cs3FuseError,
     ExistsError,
     IsDirectoryError,
     NotFoundError,
@@ -35,11 +36,17 @@ from cs3fuse.vfs.state import OpenFile, VfsState
 log = structlog.get_logger(__name__)
 
 _READ_PIECE_BYTES = 1 << 20
+_SECOND_NS = 10**9
 
 
-def _lock_of(file: OpenFile) -> Lock | None:
+def lock_of(file: OpenFile) -> Lock | None:
     """The lock under which the file may be written now; None without a lease or after its loss."""
     return file.lease.lock if file.lease is not None else None
+
+
+def format_mtime(mtime_ns: int) -> str:
+    """The form of the metadata key "mtime": seconds, and nanoseconds as nine digits. Source: Reva localfs, OpenCloud decomposedfs."""
+    return f"{mtime_ns // _SECOND_NS}.{mtime_ns % _SECOND_NS:09d}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,13 +100,13 @@ class Files:
         async with self._opening(node) as file:
             if writes:
                 await self._begin_writing(file)
-                if flags & os.O_TRUNC and file.session is not None:
-                    await file.session.truncate(0)
+                if flags & os.O_TRUNC:
+                    await self._empty(file)
             else:
                 await self._begin_reading(file)
             return self._add_handle(file, flags, writes=writes)
 
-    async def create(self, parent_ino: Ino, name: str, flags: int) -> tuple[Opened, Attributes]:
+    async def create(self, parent_ino: Ino, name: str, flags: int, mode: int = 0o644) -> tuple[Opened, Attributes]:
         """Create a file that has no name yet, or open it if somebody was faster (unless O_EXCL).
 
         Nothing is sent before the first flush: the file must still be absent then, or it is a conflict.
@@ -118,14 +125,14 @@ class Files:
         try:
             existing = await state.metadata.stat(at, fresh=bool(flags & os.O_EXCL))
         except NotFoundError:
-            return await self._create_new(parent, name, flags)
+            return await self._create_new(parent, name, flags, mode)
         if flags & os.O_EXCL:
             raise ExistsError(f"{at} exists.", path=str(at))
         node = state.inodes.ensure(parent, name, existing.kind, existing.anchor)
         opened = await self.open(node.ino, flags)
         return opened, self.attributes(node)
 
-    async def _create_new(self, parent: Node, name: str, flags: int) -> tuple[Opened, Attributes]:
+    async def _create_new(self, parent: Node, name: str, flags: int, mode: int) -> tuple[Opened, Attributes]:
         state = self._state
         at = parent.location.child(name)
         above = await state.metadata.stat(parent.location)
@@ -137,10 +144,23 @@ class Files:
         node = state.inodes.ensure(parent, name, Kind.FILE)
         async with self._opening(node) as file:
             if file.session is None:
-                file.session = state.commits.begin(at, None, lock=lambda: _lock_of(file), created=True)
+                file.session = state.commits.begin(at, None, created=True)
                 file.entry = Entry(name=name, kind=Kind.FILE, mtime_ns=state.wall_clock_ns())
+                file.created_mode = mode
             opened = self._add_handle(file, flags, writes=True)
         return opened, self.attributes(node)
+
+    async def _empty(self, file: OpenFile) -> None:
+        """O_TRUNC. If it fails nothing was emptied: the program saw an error, so an empty file must not be sent later."""
+        session = file.session
+        assert session is not None
+        had_unsent_bytes = session.is_dirty
+        try:
+            await session.truncate(0)
+        except BaseException:
+            if not file.handles and not had_unsent_bytes:
+                session.abandon()
+            raise
 
     async def _begin_reading(self, file: OpenFile) -> None:
         """Bind the file to the server's version of this moment; a file with unsent writes is its own truth."""
@@ -153,8 +173,7 @@ class Files:
             return
         unsent = self._state.unsent(node.location)
         if unsent is not None and not file.handles:  # written here, closed, and not on the server yet
-            unsent.reopen(None)
-            file.session, file.entry = unsent, unsent.entry()
+            file.session, file.entry, file.is_borrowed = unsent, unsent.entry(), True
             return
         entry = await self._state.metadata.stat(node.location, fresh=True)
         self._accept_version(file, entry)
@@ -165,37 +184,46 @@ class Files:
             file.reader = self._state.content.open(node.location, entry)
 
     async def _begin_writing(self, file: OpenFile) -> None:
-        """Take the lease, then Stat: the version seen under the lock is the base of what will be committed."""
+        """Take the lease, then Stat: the version seen under the lock is the base of what will be committed.
+
+        Cancellation: the lease is released, nothing was begun.
+        """
         node, state = file.node, self._state
         at = node.location
-        if file.session is not None:
-            return
-        unsent = state.unsent(at)
-        if unsent is not None and not file.handles:
-            unsent.reopen(None)
-            file.session, file.entry = unsent, unsent.entry()
+        if file.session is not None and file.writers:
             return
         if not node.is_linked:
             raise StaleError(f"{at} was deleted.", path=str(at))
-        seen = await state.metadata.stat(at)
+        unsent = state.unsent(at)
+        seen = unsent.entry() if unsent is not None else await state.metadata.stat(at)
         if seen.kind is Kind.DIRECTORY:
             raise IsDirectoryError(f"{at} is a directory.", path=str(at))
         if not seen.may(WRITE_FILE):
             raise AccessDeniedError(f"You may not write {at}.", path=str(at))
-        lease = await state.leases.acquire(at, seen)
+        is_new = unsent is not None and unsent.base is None  # the server does not have it: there is nothing to lock
+        lease = None if is_new else await state.leases.acquire(at, seen)
         try:
-            entry = await state.metadata.stat(at, fresh=True)
-            self._accept_version(file, entry)
+            unsent = state.unsent(at)
+            if unsent is None:
+                entry = await state.metadata.stat(at, fresh=True)
+                self._accept_version(file, entry)
+                base: Entry | None = entry
+            else:  # what was written here before and is not sent yet is the truth to go on from
+                entry, base = unsent.entry(), unsent.base
         except BaseException:
             if lease is not None:
                 lease.release()
             raise
         # CHECKPOINT-FREE: from here to the end the file, its lease and its session belong together.
-        file.lease = lease
-        file.entry = entry
-        if file.reader is None:
-            file.reader = state.content.open(at, entry)
-        file.session = state.commits.begin(at, entry, lock=lambda: _lock_of(file))
+        file.lease, file.entry, file.is_borrowed = lease, entry, False
+        if file.reader is None and base is not None:
+            file.reader = state.content.open(at, base)
+        if lease is None:
+            file.session = state.commits.begin(at, base)
+        else:
+            file.session = state.commits.begin(
+                at, base, lock=lambda: lease.lock, ensure_lock=lease.ensure, release_lock=lease.release
+            )
 
     def _accept_version(self, file: OpenFile, entry: Entry) -> None:
         """Refuse to put a second version under an inode whose first one is still open.
@@ -314,6 +342,27 @@ class Files:
             return
         entry = await session.commit()
         self.committed(file, entry)
+        wanted = file.wanted_mtime_ns
+        if wanted is not None:
+            file.wanted_mtime_ns = None
+            await self._apply_mtime(file, entry, wanted)
+
+    async def _apply_mtime(self, file: OpenFile, entry: Entry, wanted_ns: int) -> None:
+        """Set the time that a program asked for where the upload did not (Reva takes X-OC-Mtime and does not apply it).
+
+        The bytes are safe by now: a server that refuses leaves its own time, and the log says so.
+        """
+        if entry.mtime_ns // _SECOND_NS == wanted_ns // _SECOND_NS:  # many storages keep whole seconds
+            return
+        at = file.node.location
+        try:
+            await self._state.tree.set_metadata(at, {"mtime": format_mtime(wanted_ns)}, lock=lock_of(file))
+        except Cs3FuseError as error:
+            log.info("mtime_not_set", path=str(at), reason=str(error))
+            return
+        finally:
+            self._state.metadata.forget(at)
+        self.touched(file, await self._state.metadata.stat(at, fresh=True))
 
     def committed(self, file: OpenFile, entry: Entry) -> None:
         """The open file has a new version on the server: ours."""
@@ -325,8 +374,16 @@ class Files:
         file.reader = self._state.content.open(at, entry)
 
     def touched(self, file: OpenFile, entry: Entry) -> None:
-        """The open file's attributes changed on the server through us (a new mtime), its bytes did not."""
-        if file.session is None and file.entry is not None and entry.size == file.entry.size:
+        """The open file's attributes changed on the server through us (a time, an xattr) and with them its etag; its bytes did not.
+
+        What is open is that version from now on, so that our own change is not taken for somebody else's at the next commit.
+        """
+        known = file.session.base if file.session is not None else file.entry
+        if known is None or known.size != entry.size or known.checksum != entry.checksum:
+            return
+        if file.session is not None:
+            file.session.base = entry
+        if file.session is None or not file.session.is_dirty:
             file.entry = entry
 
     async def release(self, fh: Fh) -> None:
@@ -361,14 +418,11 @@ class Files:
             if session is not None and session.is_dirty and file.node.is_linked:
                 await self._commit(file)
         finally:
-            # CHECKPOINT-FREE: the session and its lease end together.
-            file.session = None
+            # CHECKPOINT-FREE: the session releases its lease itself, once everything is sent.
+            file.session = file.lease = None
             if session is not None:
                 file.is_tainted = session.state != "clean"
                 session.close()
-            if file.lease is not None:
-                file.lease.release()
-                file.lease = None
 
     async def _release_shielded(self, fh: Fh) -> None:
         with trio.move_on_after(30, shield=True):
@@ -378,11 +432,9 @@ class Files:
         """Nothing has the file open: let go of its content."""
         if file.session is not None:
             file.is_tainted = file.session.state != "clean"
-            file.session.close()
-            file.session = None
-        if file.lease is not None:
-            file.lease.release()
-            file.lease = None
+            if not file.is_borrowed:
+                file.session.close()
+            file.session = file.lease = None
         if file.reader is not None:
             file.reader.close()
             file.reader = None

@@ -18,4 +18,4 @@ class Vfs:
         self.state = state
         self.files = Files(state)
         self.tree = Tree(state, self.files)
-        self.xattrs = Xattrs(state, self.tree)
+        self.xattrs = Xattrs(state, self.tree, self.files)

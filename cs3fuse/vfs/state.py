@@ -36,11 +36,25 @@ class OpenFile:
 
     ``entry`` is the version that is open (for a new file: what stat shows until the server has it). With a ``session`` all
     reads and writes go through it; without one reads go through ``reader``. INVARIANT: while ``writers`` > 0 there is a
-    session; without writers there is one only where bytes of an earlier writer are not sent yet. ``is_tainted``: the kernel's pages hold bytes that the
-    server does not have (a commit failed): they must not outlive the last handle.
+    session; without writers there is one only where bytes of an earlier writer are not sent yet. ``is_borrowed``: such a
+    session is only read here and not ours to close. ``is_tainted``: the kernel's pages hold bytes that the server does not have
+    (a commit failed): they must not outlive the last handle. ``created_mode`` is what create(2) asked for, and
+    ``wanted_mtime_ns`` what utimensat(2) asked for and the server has not got yet.
     """
 
-    __slots__ = ("entry", "handles", "is_tainted", "lease", "node", "reader", "session", "writers")
+    __slots__ = (
+        "created_mode",
+        "entry",
+        "handles",
+        "is_borrowed",
+        "is_tainted",
+        "lease",
+        "node",
+        "reader",
+        "session",
+        "wanted_mtime_ns",
+        "writers",
+    )
 
     def __init__(self, node: Node) -> None:
         self.node = node
@@ -50,7 +64,10 @@ class OpenFile:
         self.lease: Lease | None = None
         self.handles: set[Fh] = set()
         self.writers = 0
+        self.is_borrowed = False
         self.is_tainted = False
+        self.created_mode: int | None = None
+        self.wanted_mtime_ns: int | None = None
 
 
 @dataclass(slots=True)

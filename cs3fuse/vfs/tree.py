@@ -33,7 +33,7 @@ from cs3fuse.errors import (
 )
 from cs3fuse.model import Entry, Fh, Ino, Kind, Location, Quota
 from cs3fuse.vfs.attributes import Attributes, mode_of
-from cs3fuse.vfs.files import Files
+from cs3fuse.vfs.files import Files, format_mtime, lock_of
 from cs3fuse.vfs.inodes import Node
 from cs3fuse.vfs.names import check_name
 from cs3fuse.vfs.state import OpenFile, VfsState
@@ -280,7 +280,7 @@ class Tree:
     async def _delete(self, at: Location, file: OpenFile | None) -> None:
         """Delete, waiting while the server still processes the content (bounded by the caller's deadline)."""
         state = self._state
-        lock = file.lease.lock if file is not None and file.lease is not None else None
+        lock = lock_of(file) if file is not None else None
         delay_s = _BUSY_FIRST_DELAY_S
         while True:
             try:
@@ -349,7 +349,7 @@ class Tree:
     async def _move(self, source: Location, destination: Location, node: Node | None) -> None:
         state = self._state
         file = state.open_files.get(node.ino) if node is not None else None
-        lock = file.lease.lock if file is not None and file.lease is not None else None
+        lock = lock_of(file) if file is not None else None
         try:
             await state.tree.move(source, destination, lock=lock)
         finally:
@@ -380,8 +380,8 @@ class Tree:
                 destination,
                 target,
                 source_session=file.session if file is not None else None,
-                source_lock=file.lease.lock if file is not None and file.lease is not None else None,
-                destination_lock=target_file.lease.lock if target_file is not None and target_file.lease is not None else None,
+                source_lock=lock_of(file) if file is not None else None,
+                destination_lock=lock_of(target_file) if target_file is not None else None,
             )
         finally:
             state.metadata.forget(source)
@@ -436,8 +436,11 @@ class Tree:
     async def _check_same_mode(self, ino: Ino, change: Change) -> None:
         node, entry = await self.entry(ino)
         owner = self._state.options.owner
+        file = self._state.open_files.get(ino)
+        # rsync and others repeat the mode that they gave to create: no more is promised by that than create promised.
+        modes = {None, mode_of(entry) & _MODE_BITS, file.created_mode if file is not None else None}
         is_same = (
-            (change.mode is None or change.mode & _MODE_BITS == mode_of(entry) & _MODE_BITS)
+            (change.mode is None or change.mode & _MODE_BITS in modes)
             and change.uid in {None, owner.uid}
             and change.gid in {None, owner.gid}
         )
@@ -451,13 +454,14 @@ class Tree:
         file = state.open_files.get(node.ino)
         if file is not None and file.session is not None and (file.session.is_dirty or file.session.base is None):
             file.session.set_mtime(mtime_ns)
+            file.wanted_mtime_ns = mtime_ns
             return
         if not node.is_linked:
             return
         at = node.location
-        lock = file.lease.lock if file is not None and file.lease is not None else None
+        lock = lock_of(file) if file is not None else None
         try:
-            await state.tree.set_metadata(at, {"mtime": f"{mtime_ns // 10**9}.{mtime_ns % 10**9:09d}"}, lock=lock)
+            await state.tree.set_metadata(at, {"mtime": format_mtime(mtime_ns)}, lock=lock)
         except (UnsupportedError, ServerError) as error:
             if node.kind is Kind.DIRECTORY:  # rsync and cp -a set times of folders: nothing is lost where they do not stick
                 log.debug("directory_time_not_set", path=str(at), reason=str(error))

@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 
 from cs3fuse.errors import BadRequestError, NoAttributeError, NotPermittedError, UnsupportedError
 from cs3fuse.model import Entry, Ino, Lock
+from cs3fuse.vfs.files import Files, lock_of
 from cs3fuse.vfs.inodes import Node
 from cs3fuse.vfs.state import VfsState
 from cs3fuse.vfs.tree import Tree
@@ -59,8 +60,9 @@ def describe_lock(entry: Entry) -> str:
 class Xattrs:
     """Operations on extended attributes."""
 
-    def __init__(self, state: VfsState, tree: Tree) -> None:
+    def __init__(self, state: VfsState, tree: Tree, files: Files) -> None:
         self._state = state
+        self._files = files
         self._tree = tree
         self._virtual: Mapping[str, Callable[[Node, Entry], str]] = {
             "user.cs3.id": lambda _node, entry: str(entry.id) if entry.id else "",
@@ -129,13 +131,13 @@ class Xattrs:
 
     def _lock(self, ino: Ino) -> Lock | None:
         file = self._state.open_files.get(ino)
-        return file.lease.lock if file is not None and file.lease is not None else None
+        return lock_of(file) if file is not None else None
 
     async def _refresh(self, node: Node) -> None:
-        """See the change at once, also in an open file (metadata may change the etag but not the bytes)."""
+        """See the change at once, also in an open file."""
         at = node.location
         self._state.metadata.forget(at)
         entry = await self._state.metadata.stat(at, fresh=True)
         file = self._state.open_files.get(node.ino)
-        if file is not None and file.session is None and file.entry is not None and file.entry.size == entry.size:
-            file.entry = entry
+        if file is not None:
+            self._files.touched(file, entry)
