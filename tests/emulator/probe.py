@@ -1,18 +1,17 @@
 """Asks a gateway the questions that were asked of the real servers, in the same order, and notes the answers.
 
-Owns the order (later questions meet what earlier ones left behind) and the notebook. The questions themselves are in
-`probe_transfers` and `probe_tree`; each function there asks what belongs together. One probe, one thread, one folder.
+Owns the folder that is worked in, and the shape in which answers are noted. The questions are in `probe_transfers` and
+`probe_tree`, their order in `scenario`. One probe, one thread, one folder.
 """
 
 import time
-from collections.abc import Callable
-from typing import Any
 
 from tests.emulator.caller import Answer, Caller, HttpAnswer, Transfer
+from tests.emulator.notebook import Notebook
 from tests.emulator.recorded import Fact
 
 
-class Probe:
+class Probe(Notebook):
     """One round of questions in a folder of its own.
 
     Args:
@@ -22,28 +21,11 @@ class Probe:
     """
 
     def __init__(self, caller: Caller, home: str) -> None:
+        super().__init__()
         self.caller = caller
         self.home = home
         self.base = f"{home}/probe-{int(time.time())}"
         self.file = f"{self.base}/file with spaces ünï #%?.root"
-        self.facts: dict[str, Fact] = {}
-        self.failure: Exception | None = None
-
-    def note(self, name: str, *parts: Fact, **fields: Any) -> None:
-        """Write down one fact."""
-        fact: Fact = {}
-        for part in (*parts, fields):
-            fact |= part
-        self.facts[name] = fact
-
-    def ask(self, *steps: Callable[["Probe"], None]) -> None:
-        """Ask step by step; a step that cannot go on ends the round, what was noted stays."""
-        for step in steps:
-            try:
-                step(self)
-            except Exception as error:
-                self.failure = error
-                return
 
 
 def http_fact(answer: HttpAnswer) -> Fact:

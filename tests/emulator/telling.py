@@ -6,6 +6,7 @@ that ids kept and etags changed are compared although no id and no etag is the s
 """
 
 import base64
+import contextlib
 import json
 import re
 from collections.abc import Callable, Iterator
@@ -19,7 +20,7 @@ ABSENT = "(absent)"
 UNSAID = frozenset({"ms", "note", "load", "topic", "expose", "header_bytes", "stat_ms"})
 """Keys that tell nothing about the server: durations, the notes of who measured, what was sent."""
 
-UNORDERED = frozenset({"protocols", "names", "listed", "entries", "items", "trash", "spaces"})
+UNORDERED = frozenset({"protocols", "names", "listed", "entries", "items", "trash", "spaces", "shares", "mounts", "state", "types"})
 """Keys of lists whose order is random on the real servers."""
 
 FIXED_SECONDS = frozenset({"1600000000"})
@@ -41,6 +42,7 @@ BROWSER_HEADERS = frozenset(
 """What OpenCloud's web proxy tells browsers on every answer; the same whatever was asked, so it tells nothing."""
 
 _NOW = re.compile(r"\b1[789]\d{8}\b")
+_JWT = re.compile(r"eyJ[\w-]+\.[\w-]+\.[\w-]+")
 _NOW_MS = re.compile(r"\b1[789]\d{11}\b")
 _ISO = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|\+00:00)")
 _HTTP_DATE = re.compile(r"(Mon|Tue|Wed|Thu|Fri|Sat|Sun), \d\d \w{3} \d{4} \d\d:\d\d:\d\d (GMT|UTC|\+0000)")
@@ -73,6 +75,9 @@ def _tidy(key: str, value: Any) -> Any:
             value = value["map"]
         if "decoder" in value:
             return _tidy(key, _decoded(value))
+        if value and all(_RANDOM["uuid"].fullmatch(name) for name in value):
+            # Permissions by user id: the id is a random value, not the name of a field.
+            return _tidy("entries", [{"id": name, "has": item} for name, item in value.items()])
         unsaid = UNSAID
         if value.get("status") == "broken":
             unsaid |= {"len", "sha", "head"}  # of this client's own error text
@@ -86,6 +91,9 @@ def _tidy(key: str, value: Any) -> Any:
     if isinstance(value, list):
         items = [_tidy(key, item) for item in value]
         return sorted(items, key=_order) if key in UNORDERED else items
+    if isinstance(value, str) and value.startswith("{") and value.endswith("}"):
+        with contextlib.suppress(json.JSONDecodeError):
+            return _tidy(key, json.loads(value))
     return _mask(key, value)
 
 
@@ -104,9 +112,10 @@ def _mask(key: str, value: Leaf) -> Leaf:
         return "<now in ms>" if int(str(value)) > 1e12 else "<now>"
     if key.lower() == "x-request-id":
         return "<id> twice" if _TWICE.fullmatch(str(value)) else "<id>"
-    if not isinstance(value, str):
+    if not isinstance(value, str) or key == "quota.remaining":
         return value
     for pattern, name in (
+        (_JWT, "<transfer-token>"),
         (_ISO, "<time>"),
         (_HTTP_DATE, r"<date \2>"),
         (_SERVER, "<server>"),
@@ -115,8 +124,7 @@ def _mask(key: str, value: Leaf) -> Leaf:
         (_NOW, "<now>"),
         (_PROBE_FOLDER, "probe-<n>"),
     ):
-        if key != "quota.remaining":
-            value = pattern.sub(name, value)
+        value = pattern.sub(name, value)
     return value.removeprefix("CODE_") if key in {"code", "stat", "init", "exists", "spaces"} else value
 
 
