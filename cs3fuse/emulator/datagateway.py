@@ -93,7 +93,7 @@ class DataGateway:
         if access is not None:
             entry.user = access.user.name
         length = request.content_length if "Content-Length" in request.headers else None
-        call = DataCall(request.method, access, base, protocol, tail, request.headers, length, version)
+        call = DataCall(request.method, access, base, protocol, tail, request.headers, length, version, forwarded=bool(expires_s))
         if request.method == "PUT" and protocol != "tus":
             return await self._receive(request, self._profile.upload(call), effects, entry)
         if request.method == "PATCH" and protocol == "tus":

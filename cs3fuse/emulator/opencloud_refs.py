@@ -220,6 +220,12 @@ class OpenCloudReferences(NodeProfile):
             return f"/{spot.space.folder}{self.tree.path(spot.folder)}".rstrip("/") + f"/{spot.name}"
         return f"/{spot.space.folder}/{spot.relative}"
 
+    def reference_for(self, path: str) -> Any:
+        """The root of a space and a relative path."""
+        space, below = self.split_root_path(path)
+        rid = storage_pb.ResourceId(storage_id=STORAGE_ID, space_id=space.id, opaque_id=space.id)
+        return storage_pb.Reference(resource_id=rid, path=f"./{below}" if below else ".")
+
     # -- appearance
 
     def is_processing(self, node: Node) -> bool:

@@ -11,11 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from cs3fuse.emulator.checksums import compute_checksums
+from cs3fuse.emulator.failures import Refusal
 from cs3fuse.emulator.history import History
 from cs3fuse.emulator.identity import IdentityHandlers
 from cs3fuse.emulator.profiles import Services
+from cs3fuse.emulator.proto import NOT_FOUND
 from cs3fuse.emulator.shares import ShareBook, ShareHandlers
-from cs3fuse.emulator.spaces import Spaces
+from cs3fuse.emulator.spaces import Space, Spaces
 from cs3fuse.emulator.tree import Node, Tree
 
 
@@ -54,6 +56,14 @@ class NodeProfile(IdentityHandlers, ShareHandlers):
             self.tree.mark(node)
             self.tree.flush()
         return node.checksums
+
+    def split_root_path(self, path: str) -> tuple[Space, str]:
+        """A path below the root folder as (space, path below the space without a slash in front). Raises: Refusal."""
+        for space in self.spaces:
+            folder = f"/{space.folder}"
+            if path == folder or path.startswith(folder + "/"):
+                return space, path[len(folder) :].strip("/")
+        raise Refusal(NOT_FOUND, f"no space has the folder of {path}")
 
     def put_upload(self, upload_id: str, record: dict[str, Any]) -> None:
         """Remember an upload that was initiated."""

@@ -145,6 +145,10 @@ class RevaStorage(IdentityHandlers):
         except Refusal:
             return str(reference.path)
 
+    def reference_for(self, path: str) -> Any:
+        """A path below the first mount."""
+        return storage_pb.Reference(path=self.mounts[0].full(localfs.clean(path)))
+
     @contextlib.contextmanager
     def failing(self, not_found: str, internal: str, exists: str | None = None) -> Iterator[None]:
         """Turn what the disk says into the status of an RPC. Everything unexpected is INTERNAL, as in Reva."""

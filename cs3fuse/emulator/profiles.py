@@ -29,7 +29,6 @@ QUIRKS: Mapping[str, tuple[float, str]] = {
     "vanishing_entry": (0.0, "reva: 1 fails every ListContainer, as an entry that vanishes meanwhile does"),
     "processing_s": (0.005, "opencloud: seconds of post-processing after a PUT"),
     "share_accept_s": (0.02, "opencloud: seconds until a received share accepts itself"),
-    "etag_lag_s": (0.0, "eos: seconds until a change shows in the etags of the folders above"),
 }
 """Switchable habits: name to (default, meaning)."""
 
@@ -77,6 +76,7 @@ class DataCall:
         protocol: second segment of the inner URL: simple, spaces or tus.
         tail: the rest of the inner URL, decoded, without a leading slash.
         length: Content-Length [bytes]; None for a chunked body.
+        forwarded: it came through the data gateway, which loses the Content-Length.
 
     """
 
@@ -88,6 +88,7 @@ class DataCall:
     headers: Mapping[str, str]
     length: int | None
     version_key: str = ""
+    forwarded: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,6 +184,10 @@ class Profile:
     def describe_reference(self, reference: Any) -> str:
         """A reference as a path below the root, `/einstein/a`, as far as it can be resolved."""
         return str(reference.path)
+
+    def reference_for(self, path: str) -> Any:
+        """The Reference of a path below the root folder, `/einstein/a`: the inverse of `describe_reference`. Raises: Refusal."""
+        raise NotImplementedError
 
     def describe_data(self, base: str, protocol: str, tail: str) -> str:
         """The path an inner data URL is about."""

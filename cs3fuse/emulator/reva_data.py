@@ -8,6 +8,7 @@ Source: reva pkg/storage/utils/localfs/upload.go, pkg/rhttp/datatx/manager/{simp
 
 import asyncio
 import os
+import posixpath
 import re
 import urllib.parse
 import uuid
@@ -23,6 +24,8 @@ from cs3fuse.emulator.profile_reva import EVERYTHING, Mount, RevaStorage, Spot
 from cs3fuse.emulator.profiles import Call, DataCall, Download, HttpAnswer, Services, UploadSink
 from cs3fuse.emulator.proto import gateway_pb, provider_pb, spaces_pb, storage_pb
 from cs3fuse.emulator.ranges import RangePolicy
+from cs3fuse.emulator.shares import ShareBook, ShareHandlers
+from cs3fuse.emulator.users import User
 
 CHUNK_NAME = re.compile(r"-chunking-\w+-\d+-\d+$")
 """A target name that Reva takes for a piece of an ownCloud chunked upload."""
@@ -30,7 +33,7 @@ _UPLOADS = "reva.uploads"
 _COMMONS_QUOTA = 10**18
 
 
-class RevaProfile(RevaStorage):
+class RevaProfile(RevaStorage, ShareHandlers):
     """Reva 3.12, driver local."""
 
     data_bases = ("data", "data-other")
@@ -38,6 +41,20 @@ class RevaProfile(RevaStorage):
     def __init__(self, services: Services) -> None:
         super().__init__(services)
         self._uploads: dict[str, dict[str, Any]] = self.state.load(_UPLOADS)
+        self.shares = ShareBook(self.state)
+
+    # -- shares: listed, but access needs none on this driver
+
+    def share_target(self, call: Call, info: Any) -> tuple[tuple[str, str, str], str, User]:
+        """Anything below the root of a space; the id of the space is not kept, as in the sql share manager."""
+        spot = self.resolve(storage_pb.Reference(resource_id=info.id)) if info.id.opaque_id else self.resolve_path(info.path)
+        mount = spot.here
+        with self.failing("path not found when statting", "error statting"):
+            mount.folder.stat(spot.inner)
+        if len(spot.path.strip("/").split("/")) <= mount.depth:
+            raise Refusal(proto.PERMISSION_DENIED, "permission denied")
+        opaque_id = f"fileid-{urllib.parse.quote_plus(spot.inner)}"
+        return (mount.storage_id, "", opaque_id), posixpath.basename(spot.inner), call.user
 
     # -- initiation
 

@@ -21,10 +21,12 @@ from typing import Any, Self, TypeVar
 import grpc
 from aiohttp import web
 
+from cs3fuse.emulator.changes import Changes
 from cs3fuse.emulator.clock import Clock
 from cs3fuse.emulator.config import EmulatorConfig
 from cs3fuse.emulator.control import Control
 from cs3fuse.emulator.datagateway import DataGateway
+from cs3fuse.emulator.eos_data import EosProfile
 from cs3fuse.emulator.faults import CallLog, FaultBook
 from cs3fuse.emulator.gateway import GatewayServicer
 from cs3fuse.emulator.opencloud_spaces import OpenCloudProfile
@@ -43,9 +45,8 @@ Result = TypeVar("Result")
 
 def make_profile(services: Services) -> Profile:
     """The profile that the configuration names."""
-    if services.config.profile == "opencloud":
-        return OpenCloudProfile(services)
-    return RevaProfile(services)
+    classes: dict[str, type[Profile]] = {"reva": RevaProfile, "opencloud": OpenCloudProfile, "eos": EosProfile}
+    return classes[services.config.profile](services)
 
 
 class Emulator:
@@ -222,6 +223,12 @@ class EmulatorThread:
             return function(*arguments)
 
         return asyncio.run_coroutine_threadsafe(wrapped(), self._loop).result(_START_LIMIT_S)
+
+    def change(self, op: str, *arguments: Any, **details: Any) -> Any:
+        """What another client does: the method `op` of `changes.Changes`. Raises: Refusal, HttpRefusal, GrpcAbort."""
+        assert self._loop is not None
+        coroutine = getattr(Changes(self.storage), op)(*arguments, **details)
+        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(_START_LIMIT_S)
 
     def _run(self) -> None:
         try:

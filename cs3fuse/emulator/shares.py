@@ -88,7 +88,7 @@ class ShareBook:
 
     def received(self, user: User, now_s: float) -> list[Share]:
         """Shares given to a user, those that accept themselves accepted by now."""
-        found = [share for share in self.all() if share.reaches(user)]
+        found = [share for share in self.all() if share.reaches(user) and not 0 < share.expires_s <= now_s]
         for share in found:
             if share.state == PENDING and share.accepts_at and now_s >= share.accepts_at:
                 share.state = ACCEPTED
