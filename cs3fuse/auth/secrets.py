@@ -57,9 +57,13 @@ class FileSecret:
             descriptor = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOCTTY | os.O_NONBLOCK)
         except OSError as exc:
             raise SignInError(f"The secret file {self.path} cannot be read: {exc.strerror}.") from exc
-        with os.fdopen(descriptor, "rb") as file:
-            self._check(os.fstat(file.fileno()))
-            content = file.read(_MAX_BYTES + 1)
+        try:
+            self._check(os.fstat(descriptor))
+            content = os.read(descriptor, _MAX_BYTES + 1)
+        except OSError as exc:
+            raise SignInError(f"The secret file {self.path} cannot be read: {exc.strerror}.") from exc
+        finally:
+            os.close(descriptor)
         if len(content) > _MAX_BYTES:
             raise SignInError(f"The secret file {self.path} is larger than {_MAX_BYTES} bytes; it is probably another file.")
         try:

@@ -111,15 +111,11 @@ class Calls:
 
     async def _attempt(self, method: str, request: Any, token: str, path: str, effect: Effect) -> tuple[Any, Failure | None]:
         """The call with one token, repeated while nothing can have happened; the response, or why there is none."""
-        call = getattr(self._stub, method).future
+        call = getattr(self._stub, method)
         metadata = (("x-access-token", token),) if token else None
         for seconds in (*_BACKOFF_S, None):
             try:
-                future = call(request, timeout=call_timeout_s(), metadata=metadata)
-            except ValueError as exc:
-                raise UnavailableError("The connection to the server is closed.", call=method, path=path) from exc
-            try:
-                response = await await_future(future)
+                response = await await_future(start_call(call, request, metadata))
             except grpc.RpcError as exc:
                 failure = Failure(method, f"gRPC {exc.code().name}", exc.details() or "", path, cause=exc)
             else:
@@ -218,6 +214,14 @@ def _may_be_the_token(failure: Failure) -> bool:
     return False
 
 
+def start_call(call: Any, request: Any, metadata: tuple[tuple[str, str], ...] | None = None) -> Any:
+    """Send a call with what is left of the caller's scope as its deadline. Raises: UnavailableError: the channel was closed."""
+    try:
+        return call.future(request, timeout=_call_timeout_s(), metadata=metadata)
+    except ValueError as exc:
+        raise UnavailableError("The connection to the server is closed.") from exc
+
+
 async def await_future(future: Any) -> Any:
     """Wait on trio for a ``grpc.Future``; its result, or its ``grpc.RpcError``.
 
@@ -256,7 +260,7 @@ def code_name(code: int) -> str:
         return str(code)
 
 
-def call_timeout_s() -> float:
+def _call_timeout_s() -> float:
     """What is left of the caller's scope, bounded."""
     remaining = trio.current_effective_deadline() - trio.current_time()
     return min(max(remaining, 0.0) + _GRACE_S, CALL_LIMIT_S)

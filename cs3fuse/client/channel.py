@@ -77,8 +77,6 @@ def parse_source(source: str, *, ca_file: Path | None = None, is_insecure: bool 
         raise BadRequestError(f"{authority!r} is not HOST:PORT: {exc}.") from exc
     if not host or port is None:
         raise BadRequestError(f"{source!r} does not name a host and a port: it looks like {scheme}://HOST:PORT/path.")
-    if scheme == "cs3+plain" and (ca_file or is_insecure):
-        raise BadRequestError("cs3+plain:// is without TLS: --tls-ca and --tls-insecure have no meaning there.")
     endpoint = Endpoint(host, port, is_tls=scheme == "cs3", ca_file=ca_file, is_insecure=is_insecure)
     parts = [part for part in path.split("/") if part]
     if "\0" in path or any(part in {".", ".."} for part in parts):
@@ -119,10 +117,11 @@ async def open_channel(endpoint: Endpoint) -> grpc.Channel:
         ("grpc.service_config_disable_resolution", 1),
         ("grpc.primary_user_agent", "cs3fuse"),
     ]
+    if endpoint.is_insecure:
+        _log.warning("tls_not_verified", server=str(endpoint), consequence="anybody on the way can read and change everything")
     if not endpoint.is_tls:
         return grpc.insecure_channel(endpoint.target, options=options)
     if endpoint.is_insecure:
-        _log.warning("tls_not_verified", server=str(endpoint), consequence="anybody on the way can read and change everything")
         roots: bytes | None
         roots, override = await trio.to_thread.run_sync(_presented_certificate, endpoint)
         if override:

@@ -147,13 +147,12 @@ class _HTTPSPool(HTTPSConnectionPool):
 class ConnectionPool:
     """Kept-alive connections to the data servers of one gateway. Never retries, never follows a redirect.
 
-    Args: ``tls`` None means that the gateway is spoken to without TLS: then plain HTTP is accepted for data, else it is refused.
+    Args: ``tls`` is how https data servers are checked; ``is_plain_allowed``: the gateway itself is spoken to without TLS, so data
+    may be too (OpenCloud's gRPC is plain and its data server TLS, so both settings are needed at once).
     """
 
-    def __init__(self, *, tls: ssl.SSLContext | None, size: int) -> None:
-        self._is_plain_allowed = tls is None
-        if tls is None:
-            tls = ssl.create_default_context()
+    def __init__(self, *, tls: ssl.SSLContext, is_plain_allowed: bool, size: int) -> None:
+        self._is_plain_allowed = is_plain_allowed
         is_verified = tls.verify_mode is ssl.CERT_REQUIRED
         if not is_verified:
             # Said once, loudly, when the channel was opened; not again for each connection.

@@ -17,7 +17,7 @@ from cs3.gateway.v1beta1 import gateway_api_pb2, gateway_api_pb2_grpc
 from cs3.rpc.v1beta1 import code_pb2
 from cs3.storage.provider.v1beta1 import provider_api_pb2, spaces_api_pb2
 
-from cs3fuse.client.calls import Calls, Effect, Failure, await_future, call_timeout_s, code_name
+from cs3fuse.client.calls import Calls, Effect, Failure, await_future, code_name, start_call
 from cs3fuse.client.channel import Endpoint, open_channel, tls_context
 from cs3fuse.client.connections import ConnectionPool
 from cs3fuse.client.data import DOWNLOAD_THREADS, UPLOAD_THREADS, Cs3Data
@@ -76,7 +76,9 @@ class Gateway:
         Raises: BadRequestError: an unusable CA file; UnavailableError: with --tls-insecure, the certificate cannot be fetched.
         """
         channel = await open_channel(endpoint)
-        pool = ConnectionPool(tls=tls_context(endpoint) if endpoint.is_tls else None, size=DOWNLOAD_THREADS + UPLOAD_THREADS)
+        pool = ConnectionPool(
+            tls=tls_context(endpoint), is_plain_allowed=not endpoint.is_tls, size=DOWNLOAD_THREADS + UPLOAD_THREADS
+        )
         return cls(endpoint, channel, pool)
 
     async def authenticate(self, method: str, client_id: str, secret: str) -> str:
@@ -88,7 +90,7 @@ class Gateway:
         """
         request = gateway_api_pb2.AuthenticateRequest(type=method, client_id=client_id, client_secret=secret)
         try:
-            response = await await_future(self.stub.Authenticate.future(request, timeout=call_timeout_s()))
+            response = await await_future(start_call(self.stub.Authenticate, request))
         except grpc.RpcError as exc:
             failure = Failure("Authenticate", f"gRPC {exc.code().name}", exc.details() or "", str(self.endpoint), cause=exc)
             raise _sign_in_failure(failure, self.endpoint, method) from exc
@@ -110,9 +112,7 @@ class Gateway:
     async def _sign_in_methods(self) -> list[str]:
         """What the gateway offers, [] if it does not say. Reva puts as many empty strings before the names."""
         try:
-            response = await await_future(
-                self.stub.ListAuthProviders.future(registry_api_pb2.ListAuthProvidersRequest(), timeout=call_timeout_s())
-            )
+            response = await await_future(start_call(self.stub.ListAuthProviders, registry_api_pb2.ListAuthProvidersRequest()))
         except grpc.RpcError:
             return []
         return sorted({printable(name, limit=40) for name in response.types if name})

@@ -1,3 +1,5 @@
+import ssl
+
 """A client whose gateway is a script."""
 
 from __future__ import annotations
@@ -41,7 +43,7 @@ def locks(calls: Calls, tree: Cs3Tree) -> Cs3Locks:
 
 @pytest.fixture
 def pool() -> Iterator[ConnectionPool]:
-    pool = ConnectionPool(tls=None, size=8)
+    pool = ConnectionPool(tls=ssl.create_default_context(), is_plain_allowed=True, size=8)
     yield pool
     pool.close()
 

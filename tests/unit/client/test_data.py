@@ -763,7 +763,7 @@ async def test_a_lost_initiation_of_an_empty_file_is_unknown(data: Cs3Data, stub
 async def test_tokens_are_not_sent_in_plain_text(stub: FakeStub, tokens: FakeTokens, source: Source) -> None:
     """A gateway that is spoken to with TLS must not send the token over plain HTTP."""
     calls = Calls(stub, tokens)
-    data = Cs3Data(calls, Cs3Tree(calls), ConnectionPool(tls=ssl.create_default_context(), size=1))
+    data = Cs3Data(calls, Cs3Tree(calls), ConnectionPool(tls=ssl.create_default_context(), is_plain_allowed=False, size=1))
     stub.on("InitiateFileUpload", upload_at("http://127.0.0.1:1/data")).on(
         "InitiateFileDownload", download_at("http://127.0.0.1:1/")
     )
