@@ -56,7 +56,7 @@ def test_mount_status_umount(gateway: GatewayProcess, tmp_path: Path) -> None:
         pid = mount.pid
         assert mount.umount().returncode == 0
         assert mounted_type(mount.path) is None
-        assert not Path(f"/proc/{pid}").exists()
+        mount.wait_for_end(pid, limit_s=1)
         again = mount.umount(check=False)
         assert again.returncode == 1
         assert "Nothing is mounted" in again.stderr

@@ -1,9 +1,8 @@
-import ssl
-
 """A client whose gateway is a script."""
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Iterator
 
 import pytest

@@ -23,7 +23,11 @@ PERSONAL = ResourceId("users", "me", "me")
 @pytest.fixture
 def gateway(stub: FakeStub) -> Any:
     channel = grpc.insecure_channel("127.0.0.1:1")
-    gateway = Gateway(Endpoint("cloud.example.org", 9142), channel, ConnectionPool(tls=ssl.create_default_context(), size=1))
+    gateway = Gateway(
+        Endpoint("cloud.example.org", 9142),
+        channel,
+        ConnectionPool(tls=ssl.create_default_context(), is_plain_allowed=False, size=1),
+    )
     gateway.stub = stub
     yield gateway
     channel.close()
