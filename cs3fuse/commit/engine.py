@@ -13,7 +13,8 @@ import math
 import os
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -21,12 +22,15 @@ import structlog
 import trio
 
 from cs3fuse.capabilities import CapabilityBook
+from cs3fuse.commit.generation import Outcome
 from cs3fuse.commit.journal import Journal
 from cs3fuse.commit.protocol import CommitProtocol, RetryPolicy
-from cs3fuse.commit.records import ConflictRecord
+from cs3fuse.commit.records import CommitRecord, ConflictRecord, RecordState
+from cs3fuse.commit.recovery import Recovery, RecoveryReport, restored_generation, sweep
+from cs3fuse.commit.replacing import Names, Replacer
 from cs3fuse.commit.sender import Sender, SenderOptions
 from cs3fuse.commit.session import SessionHost, SessionLock, WriteSession
-from cs3fuse.errors import Cs3FuseError, LocalStorageError, OutcomeUnknownError
+from cs3fuse.errors import Cs3FuseError, LocalStorageError, NotFoundError, OutcomeUnknownError
 from cs3fuse.model import Entry, Location, Lock
 from cs3fuse.ports import BaseContent, RemoteData, RemoteTree
 
@@ -35,12 +39,19 @@ _LOG = structlog.get_logger(__name__)
 SNAPSHOT_EVERY_S = 2.0
 """How often the journal learns how far unfinished files came, and how often failed ones are looked at for another try."""
 
+LEFTOVERS_EVERY_S = 30.0
+"""How often renames that were not finished are tried again."""
+
 
 async def _no_room(wanted_bytes: int) -> bool:  # noqa: ARG001 - the signature of ``make_room``
     return False
 
 
 def _no_lock() -> Lock | None:
+    return None
+
+
+def _no_lock_at(at: Location) -> Lock | None:  # noqa: ARG001 - the signature of ``lock_of``
     return None
 
 
@@ -56,15 +67,19 @@ def _nothing_to_release() -> None:
 class EngineOptions:
     """``mode``: what close waits for. ``workers``: uploads at a time. ``queue_bound``: files that may wait in mode "background".
 
+    ``replace_upload_bound``: a rename onto a file uploads sources up to this many bytes and has larger ones moved by the server.
     ``make_room`` is asked to free local disk space before a write fails for want of it; True if it freed some.
+    ``lock_of`` gives the lock that an earlier run left on a file, for the commits that are replayed.
     """
 
     mode: Literal["close", "background"] = "close"
     workers: int = 4
     queue_bound: int = 1000
+    replace_upload_bound: int = 64 * 1024 * 1024
     retry: RetryPolicy = field(default_factory=RetryPolicy)
     recovery_retry: RetryPolicy = field(default_factory=lambda: RetryPolicy(budget_s=5.0))
     make_room: Callable[[int], Awaitable[bool]] = _no_room
+    lock_of: Callable[[Location], Lock | None] = _no_lock_at
     wall_clock: Callable[[], float] = time.time
 
 
@@ -105,7 +120,10 @@ class CommitEngine:
         self._username = username
         self._options = options or EngineOptions()
         self._sessions: dict[Location, WriteSession] = {}
-        self._asked, self._to_do = trio.open_memory_channel[WriteSession](math.inf)
+        self._strays: set[WriteSession] = set()  # to be sent, and not what an open of their location gets
+        # Unbounded, but never more than one entry for each session or rename that waits.
+        self._asked, self._to_do = trio.open_memory_channel[Callable[[], Awaitable[None]]](math.inf)
+        self._renames: set[Outcome] = set()
         self._opened: _Opened | None = None
         self._recovery_retry: RetryPolicy | None = None
 
@@ -120,8 +138,8 @@ class CommitEngine:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._look_after)
                 task_status.started()
-                async for session in self._to_do:
-                    nursery.start_soon(self._serve, session)
+                async for job in self._to_do:
+                    nursery.start_soon(job)
         finally:
             self._shut(opened)
 
@@ -168,18 +186,23 @@ class CommitEngine:
             moved=self._moved,
             make_room=self._options.make_room,
         )
-        self._opened = _Opened(journal, sender, host, lock_fd)
+        replacer = Replacer(
+            self._tree, self._content, sender, host, upload_bound=self._options.replace_upload_bound, send_again=self._strays.add
+        )
+        self._opened = _Opened(journal, sender, host, replacer, lock_fd)
         return self._opened
 
     def _shut(self, opened: _Opened) -> None:
         """Nobody may wait for an answer that will not come; the journal's last words; the folder is free again."""
         self._opened = None
-        for session in list(self._sessions.values()):
+        for session in self._all():
             stopped = OutcomeUnknownError(
                 f"cs3fuse is stopping; the bytes of {session.at} are in the journal.", path=str(session.at)
             )
             while session.finish(error=stopped):
                 pass
+        for outcome in self._renames:
+            outcome.finish(error=OutcomeUnknownError("cs3fuse is stopping; the rename is settled at the next start."))
         opened.journal.close()
         os.close(opened.lock_fd)
 
@@ -220,6 +243,9 @@ class CommitEngine:
         """The session of a file that is open for writing or not sent yet."""
         return self._sessions.get(at)
 
+    def _all(self) -> list[WriteSession]:
+        return [*self._sessions.values(), *self._strays]
+
     def sessions(self) -> Sequence[WriteSession]:
         """All of them."""
         return list(self._sessions.values())
@@ -235,7 +261,7 @@ class CommitEngine:
         if self._opened is None:
             session.finish(error=OutcomeUnknownError(f"cs3fuse is stopping; {session.at} was not sent.", path=str(session.at)))
             return
-        self._asked.send_nowait(session)
+        self._asked.send_nowait(partial(self._serve, session))
 
     def _forget(self, session: WriteSession) -> None:
         if self._sessions.get(session.at) is session:
@@ -246,6 +272,116 @@ class CommitEngine:
             del self._sessions[before]
             self._sessions[session.at] = session
 
+    # Renames
+
+    async def replace(
+        self,
+        source: Location,
+        source_entry: Entry,
+        destination: Location,
+        destination_entry: Entry,
+        *,
+        source_session: WriteSession | None = None,
+        source_lock: Lock | None = None,
+        destination_lock: Lock | None = None,
+    ) -> Entry:
+        """rename(2) of a file onto an existing one. Returns the destination's entry afterwards; see ``replacing`` for what is kept.
+
+        The caller has sent the source's own writes before, and abandons a session of the destination afterwards.
+
+        Raises: ConflictError: the destination is not ``destination_entry`` any more; what the server refuses with.
+        Cancellation: it goes on.
+        """
+        session = source_session or self._sessions.get(source)
+        if session is not None and session.is_dirty:
+            source_entry = await session.commit()
+        names = Names(source, source_entry, destination, destination_entry, source_lock, destination_lock)
+        outcome = Outcome()
+        self._renames.add(outcome)
+        self._asked.send_nowait(partial(self._replace, names, outcome))
+        await outcome.done.wait()
+        if outcome.error is not None:
+            raise outcome.error
+        assert outcome.entry is not None
+        if session is not None:
+            session.replaced(outcome.entry)
+        return outcome.entry
+
+    async def _replace(self, names: Names, outcome: Outcome) -> None:
+        try:
+            outcome.finish(entry=await self._running.replacer.replace(names))
+        except Cs3FuseError as exc:
+            outcome.finish(error=exc)
+        finally:
+            self._renames.discard(outcome)
+
+    # After a crash
+
+    async def recover(self) -> RecoveryReport:
+        """Replay what an earlier run left; call while ``run`` runs, before anything is served.
+
+        Never raises for the server's sake: what could not be sent is in the report and tried again in the background.
+        Raises: LocalStorageError. Cancellation: the rest stays in the journal.
+        """
+        opened = self._running
+        swept = sweep(opened.host.folder, opened.journal)
+        if swept:
+            _LOG.info("swept staged files that nothing needs", count=swept)
+        self._recovery_retry = self._options.recovery_retry
+        try:
+            report = await Recovery(opened.journal, opened.host.folder, self._identity, restore=self._restore).run()
+        finally:
+            self._recovery_retry = None
+        await opened.replacer.finish_leftovers()
+        return report
+
+    def _restore(self, record: CommitRecord) -> WriteSession:
+        """A session of a record that an earlier run left. Raises: LocalStorageError."""
+        opened = self._running
+        generation = restored_generation(opened.host.folder, record)
+        lock = SessionLock(partial(self._options.lock_of, record.at))
+        session = WriteSession(opened.host, record.at, record.base, lock=lock, created=False)
+        session.restore(generation)
+        if record.source is None and record.state is not RecordState.CONFLICT and record.at not in self._sessions:
+            self._sessions[record.at] = session
+        else:
+            self._strays.add(session)
+        return session
+
+    def unfinished(self) -> list[CommitRecord]:
+        """Files that a program had not closed or synced when an earlier run was killed; kept until somebody decides."""
+        alive = {session.record.id for session in self._all() if session.record is not None}
+        records = self._running.journal.records()
+        return [r for r in records if r.identity == self._identity and r.state is RecordState.DIRTY and r.id not in alive]
+
+    async def save_unfinished(self, record_id: int) -> ConflictRecord:
+        """Store an unfinished file as a copy beside the original. Returns where.
+
+        Raises: NotFoundError: no such record; StaleError: bytes that were not written cannot be had any more; what the server refuses
+        with: then it is kept as before.
+        """
+        record = self._unfinished(record_id)
+        reason = f"{record.at} was being written when cs3fuse stopped."
+        session = self._restore(replace(record, state=RecordState.CONFLICT, reason=reason))
+        outcome = session.ask()
+        assert outcome is not None
+        await outcome.done.wait()
+        if session.conflict is None:
+            raise outcome.error or OutcomeUnknownError(f"{record.at} was not stored.", path=str(record.at))
+        return session.conflict
+
+    async def discard_unfinished(self, record_id: int) -> None:
+        """Delete an unfinished file here: its bytes are gone. Raises: NotFoundError; LocalSpaceError, LocalStorageError."""
+        record = self._unfinished(record_id)
+        await self._running.journal.drop(record.id)
+        (self._running.host.folder / record.staged).unlink(missing_ok=True)
+
+    def _unfinished(self, record_id: int) -> CommitRecord:
+        for record in self.unfinished():
+            if record.id == record_id:
+                return record
+        raise NotFoundError(f"There is no unfinished file {record_id} in the journal.", path=str(self._folder))
+
     # Workers
 
     async def _serve(self, session: WriteSession) -> None:
@@ -253,10 +389,12 @@ class CommitEngine:
 
     async def _look_after(self) -> None:
         """Every few seconds: what is unfinished goes into the journal, what failed is tried again."""
+        leftovers_at = trio.current_time() + LEFTOVERS_EVERY_S
         while True:
             await trio.sleep(SNAPSHOT_EVERY_S)
             now = trio.current_time()
-            for session in list(self._sessions.values()):
+            self._strays = {stray for stray in self._strays if stray.is_dirty}
+            for session in self._all():
                 session.snapshot()
                 if session.is_due(now):
                     session.ask()
@@ -264,13 +402,16 @@ class CommitEngine:
                 await self._running.journal.flush()
             except Cs3FuseError as exc:
                 _LOG.warning("the journal could not be written", reason=str(exc))
+            if now >= leftovers_at:
+                await self._running.replacer.finish_leftovers()
+                leftovers_at = trio.current_time() + LEFTOVERS_EVERY_S
 
     # What waits
 
     def queue(self) -> list[QueueItem]:
         """Files that are not on the server yet, oldest first."""
         items = []
-        for session in self._sessions.values():
+        for session in self._all():
             record = session.record
             if session.is_dirty:
                 since = record.created_at if record is not None else self._options.wall_clock()
@@ -285,7 +426,7 @@ class CommitEngine:
         Cancellation: the commits go on.
         """
         asked = []
-        for session in list(self._sessions.values()):
+        for session in self._all():
             if (at is None or session.at.is_below(at)) and session.is_waiting:
                 outcome = session.ask()
                 if outcome is not None:
@@ -308,4 +449,5 @@ class _Opened:
     journal: Journal
     sender: Sender
     host: SessionHost
+    replacer: Replacer
     lock_fd: int

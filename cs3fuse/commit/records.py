@@ -21,7 +21,7 @@ class RecordState(enum.Enum):
     ``DIRTY``: written, never asked to be committed; not sent by itself after a crash. ``SEALED``: frozen, may be sent.
     ``UPLOADING``: an upload was started: whatever stands on the server may be half of ours. ``UNKNOWN``: the answer of an upload was
     lost. ``CONFLICT``: the base is gone; the bytes go beside the original. ``FAILED``: refused for a reason that waiting rarely
-    cures; kept. ``CLEANUP``: committed; the source of a replacement still has to be deleted.
+    cures; kept. ``CLEANUP``: committed; the source of a replacement still has to be deleted. ``ASIDE``: the old version of ``at`` stands at ``copy_at`` for a moment, no bytes of ours.
     """
 
     DIRTY = "dirty"
@@ -31,6 +31,7 @@ class RecordState(enum.Enum):
     CONFLICT = "conflict"
     FAILED = "failed"
     CLEANUP = "cleanup"
+    ASIDE = "aside"
 
 
 @dataclass(frozen=True, slots=True)

@@ -192,6 +192,7 @@ class Sender:
             await self._keep_copy(session, generation, generation.record.reason)
             raise ConflictError(generation.record.reason or f"{session.at} was changed by somebody else.", path=str(session.at))
         session.uploading_since = trio.current_time()
+        is_first_try = not generation.is_restored and not session.attempts
         try:
             committed = await self._commit_original(session, generation, retry)
         except ConflictError as exc:
@@ -199,7 +200,10 @@ class Sender:
             raise
         finally:
             session.uploading_since = None
-        await self._journal.drop(generation.record.id)
+        if generation.record.source is not None and is_first_try:
+            await self._seal(generation, RecordState.CLEANUP, durable=False)
+        else:
+            await self._journal.drop(generation.record.id)
         if committed.was_recreated:
             _LOG.warning("file had been deleted meanwhile and was created again", path=str(session.at))
         staged = session.settle(generation, committed.entry)
@@ -244,7 +248,13 @@ class Sender:
     # What could not be sent
 
     async def _divert(self, session: WriteSession, generation: Generation, conflict: ConflictError) -> None:
-        """Somebody else was first: our bytes go beside. Never raises for a failure of that: then the record stays and is retried."""
+        """Somebody else was first: our bytes go beside. Never raises for a failure of that: then the record stays and is retried.
+
+        The bytes of a replacement have a name of their own on the server already and need no copy.
+        """
+        if generation.record.source is not None:
+            session.give_up(generation)
+            return
         _LOG.warning("conflict: the file was changed by somebody else", path=str(session.at), reason=str(conflict))
         try:
             await self._seal(generation, RecordState.CONFLICT, durable=True, reason=str(conflict))
@@ -284,6 +294,9 @@ class Sender:
     async def _keep(self, session: WriteSession, generation: Generation, error: Cs3FuseError) -> None:
         """Not on the server: make sure that the journal has it, and when to try again."""
         if session.is_abandoned:
+            return
+        if generation.record.source is not None and not generation.record.attempted:
+            session.give_up(generation)
             return
         state = generation.record.state
         if state is not RecordState.CONFLICT:

@@ -330,6 +330,11 @@ class WriteSession:
         self._host.dispatch(self)
         return self._current
 
+    def ask_quietly(self) -> Outcome:
+        """As ``ask``, for a caller that sends the session itself."""
+        self._current = Outcome()
+        return self._current
+
     async def quiesce(self) -> None:
         """Wait until no commit of this file is under way: before it is renamed or deleted on the server."""
         while self._current is not None:
@@ -475,6 +480,17 @@ class WriteSession:
         self._frozen = generation
         self._mtime_ns = generation.record.mtime_ns
         self._is_closed = True
+
+    def replaced(self, entry: Entry) -> None:
+        """The file was renamed onto another one, which is ``entry`` now; ``rebind`` follows. Its bytes are the same."""
+        if not self.is_dirty and not self._layers:
+            self.base = entry
+            self._mtime_ns = entry.mtime_ns
+
+    def give_up(self, generation: Generation) -> None:
+        """Nothing of this generation is needed or will be sent: its bytes are elsewhere."""
+        self._host.journal.drop_soon(generation.record.id)
+        self._frozen = None
 
     def snapshot(self) -> None:
         """Tell the journal how far an unfinished file came (it lies there already; this is for whoever finds it after a crash)."""

@@ -13,7 +13,7 @@ import hashlib
 import os
 from collections import defaultdict, deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import trio
@@ -96,6 +96,7 @@ class FakeServer:
     down: Cs3FuseError | None = None
     has_locks: bool = False
     paused: trio.Event | None = None
+    watch: Callable[[str], None] | None = None
     _counter: int = 0
 
     # Other clients
@@ -132,6 +133,17 @@ class FakeServer:
         """All files, sorted."""
         return sorted(self.files)
 
+    def clone(self) -> FakeServer:
+        """The same files, no faults and no hooks."""
+        return FakeServer(
+            self.profile,
+            files={rel: replace(file) for rel, file in self.files.items()},
+            directories=set(self.directories),
+            history=list(self.history),
+            has_locks=self.has_locks,
+            _counter=self._counter,
+        )
+
     # What the ports see
 
     def entry(self, rel: str) -> Entry:
@@ -154,6 +166,8 @@ class FakeServer:
 
     async def _arrive(self, call: str, rel: str) -> None:
         self.calls.append(f"{call} {rel}")
+        if self.watch is not None:
+            self.watch(f"before {call} {rel}")
         if self.before[call]:
             self.before[call].popleft()()
         await trio.lowlevel.checkpoint()
@@ -201,6 +215,7 @@ class FakeServer:
             raise NotFoundError(f"{at} is not there.")
         self._check_lock(rel, lock)
         del self.files[rel]
+        await self._leave("delete")
 
     async def move(self, source: Location, destination: Location, *, lock: Lock | None = None) -> None:
         await self._arrive("move", source.rel)
@@ -210,6 +225,7 @@ class FakeServer:
             raise ExistsError(f"{destination} exists.")
         self._check_lock(source.rel, lock)
         self.files[destination.rel] = self.files.pop(source.rel)
+        await self._leave("move")
 
     async def quota(self, at: Location) -> Quota:
         raise NotImplementedError
@@ -303,6 +319,8 @@ class FakeServer:
 
     async def _leave(self, call: str) -> None:
         """The work is done and the answer is on its way: a cancellation can still lose it."""
+        if self.watch is not None:
+            self.watch(f"after {call}")
         if self.after[call]:
             self.after[call].popleft()()
         await trio.lowlevel.checkpoint()
