@@ -8,7 +8,7 @@ out unless asked for by ``--slow`` or ``-m slow``. HYPOTHESIS_PROFILE=search loo
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import hypothesis
 import pytest
@@ -91,7 +91,10 @@ def _deselect(config: pytest.Config, items: list[pytest.Item], unwanted: Iterabl
         items[:] = [item for item in items if item not in left_out]
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> Iterator[None]:
+    # Outermost, and after the others: the count stands right above pytest's own last line.
+    yield
     count = config.stash[_COUNT]
     if count.ran or count.skipped:
         terminalreporter.write_line(count.line())
