@@ -112,7 +112,8 @@ class DataGateway:
         gateway, expires_s, version = self._profile.data_path, 0.0, request.query.get("version_key", "")
         if url.path == gateway or url.path.startswith(gateway + "/"):
             token = request.headers.get("X-Reva-Transfer") or url.path[len(gateway) + 1 :].rpartition("/")[2]
-            if token or gateway.strip("/") not in self._profile.data_bases or "X-Reva-Transfer" in request.headers:
+            is_gateway = url.path == gateway or gateway.strip("/") not in self._profile.data_bases
+            if token or is_gateway or "X-Reva-Transfer" in request.headers:
                 try:
                     target, version, expires_s = self._profile.tokens.check_transfer(token)
                 except BadTokenError:

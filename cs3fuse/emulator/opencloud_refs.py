@@ -24,13 +24,16 @@ from cs3fuse.emulator.profiles import Call
 from cs3fuse.emulator.proto import storage_pb, user_pb
 from cs3fuse.emulator.spaces import Space
 from cs3fuse.emulator.tree import Node
-from cs3fuse.emulator.users import User
+from cs3fuse.emulator.users import MACHINE_SECRET, User
 
 STORAGE_ID = "e3ecfc60-9c1b-439a-bc0e-6c69163a699e"
 JAIL_ID = "a0ca6a90-a365-4782-871e-d44447bbc668"
 FAVORITE = "http://owncloud.org/ns/favorite"
 NO_QUOTA = 2**64 - 1
 _BY_SPACE = ("Stat", "ListContainer")
+_NAMING_THE_REFERENCE = ("Move", "GetQuota", "ListRecycle")
+_NAMING_THEMSELVES = ("GetLock", "RefreshLock", "Unlock")
+_AUTHENTICATE = "authsvc: error in Authenticate: error"
 
 
 @dataclass(frozen=True)
@@ -99,9 +102,7 @@ class OpenCloudReferences(NodeProfile):
         if rpc == "WhoAmI":
             return Refusal(proto.UNAUTHENTICATED, "error dismantling token")
         if "ref" in request.DESCRIPTOR.fields_by_name or rpc == "Move":
-            return Refusal(
-                code, f"gateway could not find space for ref=<nil>: gateway: error calling ListStorageProviders: {detail}"
-            )
+            return Refusal(code, f"{_lost_reference(rpc, request)}: gateway: error calling ListStorageProviders: {detail}")
         status = grpc.StatusCode.UNAUTHENTICATED if missing else grpc.StatusCode.PERMISSION_DENIED
         return GrpcAbort(status, f"gateway: error calling {rpc}: {detail}")
 
@@ -112,8 +113,22 @@ class OpenCloudReferences(NodeProfile):
     def wrong_password(self, client_id: str) -> Refusal:
         """An unknown user is NOT_FOUND, a wrong password PERMISSION_DENIED."""
         if self.directory.named(client_id) is None:
-            return Refusal(proto.NOT_FOUND, f"authsvc: error in Authenticate: error: not found: {client_id}")
-        return Refusal(proto.PERMISSION_DENIED, f"authsvc: error in Authenticate: error: invalid credentials: {client_id}")
+            who = f"(&(objectclass=inetOrgPerson)(|(uid={client_id})))"
+            return Refusal(proto.NOT_FOUND, f"{_AUTHENTICATE}: not found: {who}")
+        return Refusal(proto.PERMISSION_DENIED, f"{_AUTHENTICATE}: invalid credentials: {client_id}")
+
+    def link_owner(self, token: str, secret: str) -> User:
+        raise Refusal(proto.NOT_FOUND, f"{_AUTHENTICATE}: not found: unknown token")
+
+    def _signed_in(self, kind: str, client_id: str, secret: str) -> User:
+        if kind == "machine" and secret != MACHINE_SECRET:
+            raise Refusal(proto.PERMISSION_DENIED, f"{_AUTHENTICATE}: invalid credentials: ")
+        if kind == "appauth" and self.directory.named(client_id) is None:
+            raise Refusal(proto.NOT_FOUND, f"{_AUTHENTICATE}: not found: user not found username {client_id}")
+        wrong_app_password = kind == "appauth" and self.directory.app_passwords.get(secret) != client_id
+        if wrong_app_password or (kind == "basic" and not secret and self.directory.named(client_id) is not None):
+            raise Refusal(proto.INTERNAL, f"error authenticating credentials to auth provider for type: {kind}")
+        return super()._signed_in(kind, client_id, secret)
 
     # -- references
 
@@ -309,3 +324,13 @@ class OpenCloudReferences(NodeProfile):
     def home_space(self, user: User) -> Space | None:
         """The user's personal space, if it was created."""
         return self.spaces.get(user.opaque_id)
+
+
+def _lost_reference(rpc: str, request: Any) -> str:
+    """How an RPC with a bad token says which reference it could not follow."""
+    if rpc == "TouchFile":
+        return f"{rpc} ref=<nil>"
+    text = proto.go_text(request.source if rpc == "Move" else request.ref)
+    if rpc in _NAMING_THEMSELVES:
+        return f"{rpc} ref={text}"
+    return f"gateway could not find space for ref={text if rpc in _NAMING_THE_REFERENCE else '<nil>'}"

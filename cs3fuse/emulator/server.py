@@ -157,7 +157,7 @@ async def _plain_headers(request: web.BaseRequest, response: web.StreamResponse)
     """Leave out what aiohttp adds and the imitated servers do not send."""
     response.headers.pop("Server", None)
     through_data_gateway = request.method == "HEAD" and "Upload-Expires" in response.headers
-    if through_data_gateway or (response.content_length == 0 and response.status != 200):
+    if through_data_gateway or (response.content_length == 0 and response.status not in {200, 206}):
         response.headers.pop("Content-Type", None)
 
 
