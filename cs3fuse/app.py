@@ -144,9 +144,8 @@ class Mount:
             await services.start(self.content.run)
             await services.start(self.commits.run)
             await services.start(self.leases.run)
-            if hasattr(self.commits, "recover"):
-                report = await self.commits.recover()
-                log.info("journal_replayed", report=str(report))
+            report = await self.commits.recover()
+            log.info("journal_replayed", report=str(report))
             task_status.started()
 
     # --- what the control socket answers -----------------------------------------------------------------------------

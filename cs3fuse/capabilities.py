@@ -29,6 +29,7 @@ class StorageCapabilities:
     etag_propagation: bool | None = None
     checksums: bool | None = None
     stable_ids: bool | None = None
+    times: bool | None = None
 
     def as_dict(self) -> dict[str, object]:
         """For ``status``: plain values, unknown ones as None."""

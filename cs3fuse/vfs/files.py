@@ -32,21 +32,16 @@ from cs3fuse.vfs.attributes import READ_FILE, WRITE_FILE, Attributes
 from cs3fuse.vfs.inodes import Node
 from cs3fuse.vfs.names import check_name
 from cs3fuse.vfs.state import OpenFile, VfsState
+from cs3fuse.vfs.times import same_second, set_mtime
 
 log = structlog.get_logger(__name__)
 
 _READ_PIECE_BYTES = 1 << 20
-_SECOND_NS = 10**9
 
 
 def lock_of(file: OpenFile) -> Lock | None:
     """The lock under which the file may be written now; None without a lease or after its loss."""
     return file.lease.lock if file.lease is not None else None
-
-
-def format_mtime(mtime_ns: int) -> str:
-    """The form of the metadata key "mtime": seconds, and nanoseconds as nine digits. Source: Reva localfs, OpenCloud decomposedfs."""
-    return f"{mtime_ns // _SECOND_NS}.{mtime_ns % _SECOND_NS:09d}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -352,17 +347,13 @@ class Files:
 
         The bytes are safe by now: a server that refuses leaves its own time, and the log says so.
         """
-        if entry.mtime_ns // _SECOND_NS == wanted_ns // _SECOND_NS:  # many storages keep whole seconds
+        if same_second(entry.mtime_ns, wanted_ns):
             return
         at = file.node.location
         try:
-            await self._state.tree.set_metadata(at, {"mtime": format_mtime(wanted_ns)}, lock=lock_of(file))
+            self.touched(file, await set_mtime(self._state, at, wanted_ns, lock_of(file)))
         except Cs3FuseError as error:
             log.info("mtime_not_set", path=str(at), reason=str(error))
-            return
-        finally:
-            self._state.metadata.forget(at)
-        self.touched(file, await self._state.metadata.stat(at, fresh=True))
 
     def committed(self, file: OpenFile, entry: Entry) -> None:
         """The open file has a new version on the server: ours."""

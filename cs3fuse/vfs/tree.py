@@ -33,10 +33,11 @@ from cs3fuse.errors import (
 )
 from cs3fuse.model import Entry, Fh, Ino, Kind, Location, Quota
 from cs3fuse.vfs.attributes import Attributes, mode_of
-from cs3fuse.vfs.files import Files, format_mtime, lock_of
+from cs3fuse.vfs.files import Files, lock_of
 from cs3fuse.vfs.inodes import Node
 from cs3fuse.vfs.names import check_name
 from cs3fuse.vfs.state import OpenFile, VfsState
+from cs3fuse.vfs.times import set_mtime
 
 log = structlog.get_logger(__name__)
 
@@ -458,19 +459,9 @@ class Tree:
             return
         if not node.is_linked:
             return
-        at = node.location
-        lock = lock_of(file) if file is not None else None
-        try:
-            await state.tree.set_metadata(at, {"mtime": format_mtime(mtime_ns)}, lock=lock)
-        except (UnsupportedError, ServerError) as error:
-            if node.kind is Kind.DIRECTORY:  # rsync and cp -a set times of folders: nothing is lost where they do not stick
-                log.debug("directory_time_not_set", path=str(at), reason=str(error))
-                return
-            raise UnsupportedError(f"{at}: this storage cannot set modification times.", path=str(at)) from error
-        finally:
-            state.metadata.forget(at)
+        entry = await set_mtime(state, node.location, mtime_ns, lock_of(file) if file is not None else None)
         if file is not None and file.handles:
-            self._files.touched(file, await state.metadata.stat(at, fresh=True))
+            self._files.touched(file, entry)
 
     async def statfs(self) -> Quota:
         """Quota under the mount's root, remembered for ten seconds; without limit where the storage does not tell."""
