@@ -78,7 +78,7 @@ class RangedTransfers:
     def _launch(self, content: Content, first: int, stop: int, limiter: trio.CapacityLimiter) -> None:
         content.blocks.replace(State.ABSENT, State.COMING, first, stop)
         # Pinned from here on: between launch and start of the job nobody may drop the content.
-        self._services.pin(content)
+        self._services.shelf.pin(content)
         self._services.spawn(partial(self._run, content, first, stop, limiter))
 
     async def _run(self, content: Content, first: int, stop: int, limiter: trio.CapacityLimiter) -> None:
@@ -99,8 +99,8 @@ class RangedTransfers:
         finally:
             content.blocks.replace(State.COMING, State.ABSENT, first, stop)
             content.disprove(first, stop)
-            self._services.noticed(content)
-            self._services.unpin(content)
+            self._services.shelf.noticed(content)
+            self._services.shelf.unpin(content)
             # Whoever still lacks a block starts it anew, on a storage without ranges as a stream.
             content.stir()
             if content.entry.storage_id in self._probing:

@@ -1,8 +1,8 @@
 """The content store: bytes of files on the local disk, keyed by version, fetched when they are read.
 
-Owns the cache folder (one daemon per folder), every cached version in use, and the nursery in which downloads live: a
-download belongs to the store, not to the reader who asked first. ``vfs`` opens readers, ``commit`` fills staged files from it
-and gives committed ones to it, ``control`` shows and trims it. Used from the trio thread only.
+Owns the cache folder (one daemon per folder) and the nursery in which downloads live: a download belongs to the store, not
+to the reader who asked first. ``vfs`` opens readers, ``commit`` fills staged files from it and gives committed ones to it,
+``control`` shows and trims it. Used from the trio thread only.
 
 A cache problem is a miss: what cannot be read back, fails its CRC or lacks its file is fetched again.
 """
@@ -11,10 +11,8 @@ from __future__ import annotations
 
 import math
 import sqlite3
-import time
 import zlib
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -24,14 +22,14 @@ import trio
 
 from cs3fuse.cache.blocks import RangedTransfers, ahead_blocks
 from cs3fuse.cache.contents import Content
-from cs3fuse.cache.eviction import EvictionPolicy
 from cs3fuse.cache.files import SparseFile
 from cs3fuse.cache.folder import CacheFolder
-from cs3fuse.cache.index import Row
-from cs3fuse.cache.layout import BLOCK_BYTES, BlockMap, State, file_name
+from cs3fuse.cache.layout import BLOCK_BYTES, BlockMap, State
 from cs3fuse.cache.reader import ContentReader
+from cs3fuse.cache.shelf import Shelf, unlink_quietly
 from cs3fuse.cache.streams import SMALL_BYTES, WholeTransfers
 from cs3fuse.cache.transfers import Transfers
+from cs3fuse.cache.uncached import read_uncached
 from cs3fuse.capabilities import CapabilityBook
 from cs3fuse.errors import LocalStorageError
 from cs3fuse.model import ByteRange, ContentKey, Entry, Location
@@ -46,10 +44,6 @@ _ROUNDS: Final = 16
 _ENDS: Final = (".root", ".parquet", ".h5", ".hdf5", ".nc", ".zip", ".npz")
 """Formats whose readers begin with the head and the tail of the file."""
 _END_BYTES: Final = 256 * 1024
-_BEHIND_BYTES: Final = 1024 * 1024
-"""What is kept behind a reader when holes are made."""
-_HOLES_BYTES: Final = 16 * 1024 * 1024
-"""Holes are made for at least this much at once."""
 _SUM_BLOCKS: Final = 64
 
 _log = structlog.get_logger(__name__)
@@ -75,29 +69,27 @@ class ContentStore:
 
         Args: ``budget_bytes`` bounds what is kept, ``min_free_bytes`` is left free on the disk; files in use may exceed both
         by a window each. ``window_bytes`` bounds read-ahead and how far a stream runs ahead of its readers. ``max_parallel``
-        ranged GETs and ``max_streams`` whole-file GETs of large files run at once (each occupies a thread of the client).
+        ranged GETs (and three quarters as many for read-ahead), twice as many GETs of small files and ``max_streams`` of
+        large ones run at once; each occupies a thread of the client.
         """
-        self._folder = CacheFolder(folder)
-        self._budget_bytes = budget_bytes
-        self._min_free_bytes = min_free_bytes
-        self._window_bytes = max(BLOCK_BYTES * 8, min(window_bytes, budget_bytes // 4))
-        self._policy = EvictionPolicy(budget_bytes)
-        self._contents: dict[str, Content] = {}
-        self._dirty: set[Content] = set()
-        self._removed: set[str] = set()
+        window_bytes = max(BLOCK_BYTES * 8, min(window_bytes, budget_bytes // 4))
+        self._services = Transfers(data, tree, book, spawn=self._spawn, stir_all=self._stir_all)
+        self.counts = self._services.counts
+        self._shelf = Shelf(
+            CacheFolder(folder),
+            budget_bytes=budget_bytes,
+            min_free_bytes=min_free_bytes,
+            window_bytes=window_bytes,
+            spawn=self._spawn,
+            counts=self.counts,
+        )
+        self._services.shelf = self._shelf
         self._jobs: trio.MemorySendChannel[Callable[[], Awaitable[None]]] | None = None
-        self._flushing = trio.Lock()
         # Verifying and reading back: beyond a few threads the disk is the limit.
         self.disk_limiter = trio.CapacityLimiter(8)
-        self._services = Transfers(
-            data, tree, book, self._spawn, self._pin, self._unpin, self._noticed, self._make_room, self._stir_all
-        )
-        self.counts = self._services.counts
         self._book = book
         self._ranged = RangedTransfers(self._services, max_parallel=max_parallel)
-        self._whole = WholeTransfers(
-            self._services, window_bytes=self._window_bytes, max_streams=max_streams, max_small=max_parallel * 2
-        )
+        self._whole = WholeTransfers(self._services, window_bytes=window_bytes, max_streams=max_streams, max_small=max_parallel * 2)
 
     # -- life --------------------------------------------------------------------------------------------------------
 
@@ -108,12 +100,10 @@ class ContentStore:
 
         Cancellation: downloads end, what is proven is in the index.
         """
-        for name, size in await trio.to_thread.run_sync(self._folder.open):
-            self._policy.add(name, size)
+        await self._shelf.open()
         try:
-            send, receive = trio.open_memory_channel[Callable[[], Awaitable[None]]](math.inf)
-            self._jobs = send
-            self._check_disk()
+            # Without a bound of its own: each job is a download of blocks that no other job brings, or deletes one file.
+            self._jobs, receive = trio.open_memory_channel[Callable[[], Awaitable[None]]](math.inf)
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._housekeep)
                 task_status.started()
@@ -121,10 +111,7 @@ class ContentStore:
                     nursery.start_soon(job)
         finally:
             self._jobs = None
-            with suppress(sqlite3.Error):
-                self._folder.index.write(*self._unsaved())
-            self._contents.clear()
-            self._folder.close()
+            self._shelf.close()
 
     async def _housekeep(self) -> None:
         """Once a second look after streams and stalls, store the index now and then."""
@@ -137,35 +124,19 @@ class ContentStore:
                 transfer.watch(now, _STALL_S)
             if now - flushed_at >= _FLUSH_S:
                 flushed_at = now
-                await self.flush()
+                await self._shelf.flush()
 
     async def flush(self) -> None:
-        """Store in the index what changed, and let go of what is not in use."""
-        if not self._dirty and not self._removed:
-            return
-        async with self._flushing:
-            self._check_disk()
-            removed, rows = self._unsaved()
-            try:
-                await trio.to_thread.run_sync(self._folder.index.write, removed, rows)
-            except sqlite3.Error as error:
-                # After a restart these versions are not known and their files are deleted.
-                _log.warning("cache index not written", reason=str(error))
-            for content in list(self._contents.values()):
-                if content not in self._dirty and not self._policy.is_pinned(content.name):
-                    del self._contents[content.name]
+        """Store in the index what changed (it is done every two seconds anyway)."""
+        await self._shelf.flush()
 
-    def _unsaved(self) -> tuple[list[str], list[Row]]:
-        """What the index lacks; it counts as stored from here on."""
-        removed, self._removed = list(self._removed), set()
-        rows = []
-        for content in self._dirty:
-            content.is_stored = True
-            rows.append(
-                Row(content.name, content.key, content.blocks.present_bytes, content.used_at, tuple(content.blocks.take_dirty()))
-            )
-        self._dirty.clear()
-        return removed, rows
+    def _spawn(self, job: Callable[[], Awaitable[None]]) -> None:
+        if self._jobs is not None:
+            self._jobs.send_nowait(job)
+
+    def _stir_all(self) -> None:
+        for content in self._shelf:
+            content.stir()
 
     # -- readers -----------------------------------------------------------------------------------------------------
 
@@ -176,12 +147,12 @@ class ContentStore:
         """
         if self._jobs is None:
             raise LocalStorageError("The content store is not open.", path=str(at))
-        content = self._content_of(entry.content_key(at))
+        content = self._shelf.get(entry.content_key(at))
         content.place(at, entry)
         content.is_gone = False
-        self._used(content)
-        self._pin(content)
-        reader = ContentReader(self, content, ahead_bound_bytes=self._window_bytes)
+        self._shelf.used(content)
+        self._shelf.pin(content)
+        reader = ContentReader(self, content, ahead_bound_bytes=self._shelf.window_bytes)
         content.readers.add(reader)
         if content.stream is not None:
             content.stream.pace()
@@ -193,8 +164,8 @@ class ContentStore:
         content.readers.discard(reader)
         if content.stream is not None:
             content.stream.pace()
-        self._used(content)
-        self._unpin(content)
+        self._shelf.used(content)
+        self._shelf.unpin(content)
 
     async def bring(self, content: Content, first: int, stop: int, *, ahead_bytes: int = 0, is_proven: bool = False) -> None:
         """Wait until the blocks may be read; with ``is_proven`` until their version does not depend on a running stream.
@@ -216,175 +187,58 @@ class ContentStore:
         if ahead_bytes and self._fetches_ranges(content) and self._book.of(content.entry.storage_id).ranges:
             self._ranged.want_ahead(content, offset // BLOCK_BYTES, ahead_blocks(ahead_bytes))
 
+    async def read_uncached(self, content: Content, wanted: ByteRange) -> bytes:
+        """A range that is fetched past the cache folder. Raises: as ``uncached.read_uncached``."""
+        return await read_uncached(self._services, content, wanted)
+
     def damaged(self, content: Content, blocks: Sequence[int]) -> None:
         """Blocks could not be read back as they were written: they are not here."""
         self.counts["damaged_blocks"] += len(blocks)
         _log.warning("cached blocks damaged", blocks=len(blocks), resource=content.key.resource)
         content.blocks.set_all(blocks, State.ABSENT)
-        self._noticed(content)
+        self._shelf.noticed(content)
 
     def _want(self, content: Content, first: int, stop: int, ahead_bytes: int) -> None:
-        if not self._fetches_ranges(content):
-            self._whole.want(content, first, stop)
-        else:
+        if self._fetches_ranges(content):
             self._ranged.want(content, first, stop, ahead_blocks(ahead_bytes))
+        else:
+            self._whole.want(content, first, stop)
 
     def _fetches_ranges(self, content: Content) -> bool:
         """Whether blocks come one by one: not for small files, not while a stream runs, not where ranges were refused."""
         return content.size > SMALL_BYTES and content.stream is None and self._book.of(content.entry.storage_id).ranges is not False
 
     def _want_ends(self, content: Content) -> None:
-        """Fetch head and tail of the formats that begin with them, unless that would be the first trial of ranges."""
+        """Fetch head and tail of the formats that begin with them; where ranges were never tried the head is the trial."""
         if content.entry.name.lower().endswith(_ENDS) and self._fetches_ranges(content) and not content.entry.is_processing:
-            first = ahead_blocks(_END_BYTES)
-            last = (content.size - _END_BYTES) // BLOCK_BYTES
-            self._ranged.want(content, 0, first, 0)
+            self._ranged.want(content, 0, ahead_blocks(_END_BYTES), 0)
             if self._book.of(content.entry.storage_id).ranges:
-                self._ranged.want(content, last, len(content.blocks), 0)
+                self._ranged.want(content, (content.size - _END_BYTES) // BLOCK_BYTES, len(content.blocks), 0)
 
-    # -- contents ----------------------------------------------------------------------------------------------------
-
-    def _content_of(self, key: ContentKey) -> Content:
-        name = file_name(key)
-        content = self._contents.get(name)
-        if content is not None:
-            return content
-        content = Content(name, key, self._folder.path_of(name))
-        if name in self._policy and not self._folder.load(content):
-            self._forget(name)
-        if name not in self._policy:
-            for older in self._folder.versions_of(key.resource):
-                if older in self._policy:
-                    self._policy.demote(older)
-            self._policy.add(name)
-        self._contents[name] = content
-        return content
-
-    def _used(self, content: Content) -> None:
-        content.used_at = time.time()
-        self._policy.touch(content.name)
-        if content.is_stored:
-            self._dirty.add(content)
-
-    def _pin(self, content: Content) -> None:
-        self._policy.pin(content.name)
-
-    def _unpin(self, content: Content) -> None:
-        self._policy.unpin(content.name)
-        if self._policy.is_pinned(content.name):
-            return
-        if not content.blocks.present_bytes:
-            self._forget(content.name)
-        elif self._policy.excess_bytes:
-            self._trim()
-
-    def _forget(self, name: str) -> int:
-        """Delete a version that nobody uses. Returns: bytes freed."""
-        size = self._policy.size_of(name)
-        self._policy.remove(name)
-        content = self._contents.pop(name, None)
-        if content is not None:
-            self._dirty.discard(content)
-        self._removed.add(name)
-        if trash := self._folder.discard(name, size):
-            self._spawn(partial(trio.to_thread.run_sync, partial(_unlink, trash)))
-        return size
-
-    def _stir_all(self) -> None:
-        for content in self._contents.values():
-            content.stir()
-
-    def _spawn(self, job: Callable[[], Awaitable[None]]) -> None:
-        # Without a bound of its own: each job is a download of blocks that no other job brings, or deletes one file.
-        if self._jobs is not None:
-            self._jobs.send_nowait(job)
-
-    # -- room --------------------------------------------------------------------------------------------------------
-
-    def _noticed(self, content: Content) -> None:
-        if content.blocks.is_dirty:
-            self._dirty.add(content)
-        self._policy.resize(content.name, content.blocks.present_bytes)
-        if self._policy.excess_bytes:
-            self._trim()
-
-    def _trim(self) -> None:
-        """Keep the budget: delete what is not in use, then make holes behind the readers of what is."""
-        for name in self._policy.victims():
-            self.counts["evicted"] += 1
-            self._forget(name)
-        if self._policy.excess_bytes:
-            goal = max(self._policy.excess_bytes, min(_HOLES_BYTES, self._policy.budget_bytes // 8))
-            for content in sorted(self._contents.values(), key=lambda content: content.blocks.present_bytes, reverse=True):
-                goal -= self._punch(content, goal)
-                if goal <= 0:
-                    break
-
-    def _punch(self, content: Content, goal: int) -> int:
-        """Drop blocks that no reader is near to. Returns: bytes freed."""
-        file = content.file
-        if file is None or not content.blocks.present_bytes:
-            return 0
-        keep = bytearray(len(content.blocks))
-        near = [(reader.reach - _BEHIND_BYTES, reader.reach + self._window_bytes) for reader in content.readers]
-        spans = [content.blocks.span(ByteRange(max(0, start), min(max(0, stop), content.size))) for start, stop in near]
-        for first, stop in (*spans, *content.keeps()):
-            keep[first:stop] = b"\1" * (stop - first)
-        freed = 0
-        for first, stop in content.blocks.droppable(keep, with_provisional=content.serves_provisional):
-            wanted = content.blocks.bytes_of(first, stop)
-            if freed >= goal or not file.punch(wanted.start, len(wanted)):
-                break
-            content.blocks.set_all(range(first, stop), State.ABSENT)
-            freed += len(wanted)
-        if freed:
-            self.counts["punched_bytes"] += freed
-            self._policy.resize(content.name, content.blocks.present_bytes)
-            self._dirty.add(content)
-        return freed
-
-    def _make_room(self, content: Content) -> bool:
-        """The disk is full: delete what is not in use, a tenth of the budget at once."""
-        freed = 0
-        for name in self._policy.victims(self._policy.budget_bytes - self._policy.used_bytes + self._policy.used_bytes // 10 + 1):
-            freed += self._forget(name)
-        freed += self._punch(content, _HOLES_BYTES)
-        self.counts["disk_full"] += 1
-        return freed > 0
-
-    def _check_disk(self) -> None:
-        """Shrink the budget so that the disk keeps its free share."""
-        room = self._policy.used_bytes + self._folder.free_bytes() - self._min_free_bytes
-        self._policy.budget_bytes = max(0, min(self._budget_bytes, room))
-        if self._policy.excess_bytes:
-            self._trim()
+    # -- people ------------------------------------------------------------------------------------------------------
 
     def limit(self, budget_bytes: int) -> None:
         """Set another budget, now."""
-        self._budget_bytes = budget_bytes
-        self._check_disk()
+        self._shelf.limit(budget_bytes)
 
     def clear(self) -> int:
         """Delete what is not in use. Returns: bytes freed."""
-        return sum(self._forget(name) for name in list(self._policy) if not self._policy.is_pinned(name))
+        return self._shelf.clear()
 
     def present_bytes(self, at: Location, entry: Entry) -> int:
         """How many bytes of a version are here."""
-        name = file_name(entry.content_key(at))
-        content = self._contents.get(name)
-        if content is not None:
-            return content.blocks.present_bytes
-        return self._policy.size_of(name) if name in self._policy else 0
+        return self._shelf.present_bytes(entry.content_key(at))
 
     def usage(self) -> dict[str, object]:
         """For ``status``: sizes in bytes, counters since the start."""
+        policy = self._shelf.policy
         return {
-            "budget_bytes": self._budget_bytes,
-            "effective_budget_bytes": self._policy.budget_bytes,
-            "used_bytes": self._policy.used_bytes,
-            "pinned_bytes": self._policy.pinned_bytes,
-            "versions": len(self._policy),
-            "open_versions": sum(bool(content.readers) for content in self._contents.values()),
+            "budget_bytes": self._shelf.budget_bytes,
+            "effective_budget_bytes": policy.budget_bytes,
+            "used_bytes": policy.used_bytes,
+            "pinned_bytes": policy.pinned_bytes,
+            "versions": len(policy),
+            "open_versions": sum(bool(content.readers) for content in self._shelf),
             "streams": len(self._whole),
             "transfers": len(self._services.active),
             **{key: self.counts[key] for key in sorted(self.counts)},
@@ -407,25 +261,25 @@ class ContentStore:
             reader.close()
 
     async def adopt(self, key: ContentKey, path: Path) -> None:
-        """Take the complete file at ``path`` as the content of ``key`` (by rename, or by copy across file systems).
+        """Take the complete file at ``path``, to which nobody writes any more, as the content of ``key``.
 
-        Never raises for a cache problem: then the file is simply not cached, and ``path`` is gone all the same. Returns as
-        soon as the file can be read from the store; its CRCs are computed afterwards.
+        By rename, or by copy across file systems. Never raises for a cache problem: then the file is simply not cached, and
+        ``path`` is gone all the same. Returns as soon as the file can be read from the store; its CRCs are computed later.
 
-        Cancellation: while copying across file systems ``path`` may be left.
+        Cancellation: only while copying across file systems; ``path`` is gone and nothing is cached.
         """
         try:
             if self._is_adoptable(key, path):
-                is_near = self._folder.can_rename(path)
-                inside = path if is_near else await trio.to_thread.run_sync(self._folder.copy_in, path)
+                folder = self._shelf.folder
+                inside = path if folder.can_rename(path) else await trio.to_thread.run_sync(folder.copy_in, path)
                 self._take_over(key, inside)
         except (OSError, ValueError, sqlite3.Error) as error:
             _log.warning("file not adopted", path=str(path), reason=str(error))
         finally:
-            _unlink(path)
+            unlink_quietly(path)
 
     def _is_adoptable(self, key: ContentKey, path: Path) -> bool:
-        content = self._contents.get(file_name(key))
+        content = self._shelf.find(key)
         if self._jobs is None or (content is not None and content.blocks.is_complete):
             return False
         if (length := path.stat().st_size) != key.version.size:
@@ -434,7 +288,7 @@ class ContentStore:
 
     def _take_over(self, key: ContentKey, path: Path) -> None:
         """CHECKPOINT-FREE: the file becomes the content of the key, also for readers that are open."""
-        content = self._content_of(key)
+        content = self._shelf.get(key)
         if content.stream is not None:
             content.stream.end("the file is here")
         content.path.parent.mkdir(parents=True, exist_ok=True)
@@ -442,9 +296,9 @@ class ContentStore:
         content.file = SparseFile(content.path, content.size, is_new=False)
         content.blocks = BlockMap(content.size)
         content.blocks.set_all(range(len(content.blocks)), State.UNSUMMED)
-        self._used(content)
-        self._pin(content)
-        self._noticed(content)
+        self._shelf.used(content)
+        self._shelf.pin(content)
+        self._shelf.noticed(content)
         content.wake()
         self._spawn(partial(self._sum, content))
 
@@ -460,9 +314,9 @@ class ContentStore:
                 for block, crc in enumerate(sums, first):
                     if blocks.state(block) is State.UNSUMMED:
                         blocks.set(block, State.CHECKED if crc is not None else State.ABSENT, crc)
-            self._noticed(content)
+            self._shelf.noticed(content)
         finally:
-            self._unpin(content)
+            self._shelf.unpin(content)
 
 
 def _sums(file: SparseFile, ranges: Sequence[ByteRange]) -> list[int | None]:
@@ -475,8 +329,3 @@ def _sums(file: SparseFile, ranges: Sequence[ByteRange]) -> list[int | None]:
             data = b""
         sums.append(zlib.crc32(data) if len(data) == len(wanted) else None)
     return sums
-
-
-def _unlink(path: Path) -> None:
-    with suppress(OSError):
-        path.unlink()

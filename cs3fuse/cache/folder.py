@@ -133,6 +133,14 @@ class CacheFolder:
         content.is_stored = True
         return True
 
+    def reopen(self, content: Content) -> bool:
+        """Open the file of a content that is in memory. Returns: False if it cannot be used any more."""
+        try:
+            content.file = SparseFile(content.path, content.size, is_new=False)
+        except (OSError, ValueError):
+            return False
+        return True
+
     def discard(self, name: str, size_bytes: int) -> Path | None:
         """Delete a version's file, or move a large one out of the way. Returns: what is left to be deleted in a thread."""
         path = self.path_of(name)

@@ -19,7 +19,7 @@ from cs3fuse.cache.files import SparseFile
 from cs3fuse.cache.layout import State
 from cs3fuse.cache.readahead import ReadAhead
 from cs3fuse.cache.transfers import disk_failure
-from cs3fuse.errors import LocalStorageError
+from cs3fuse.errors import LocalSpaceError, LocalStorageError, UnsupportedError
 from cs3fuse.model import ByteRange, Entry, Location
 
 _ATTEMPTS = 4
@@ -39,6 +39,10 @@ class Store(Protocol):
 
     def read_ahead(self, content: Content, offset: int, ahead_bytes: int) -> None:
         """Fetch what is wanted next."""
+        ...
+
+    async def read_uncached(self, content: Content, wanted: ByteRange) -> bytes:
+        """Fetch past the cache folder."""
         ...
 
     def damaged(self, content: Content, blocks: Sequence[int]) -> None:
@@ -106,10 +110,34 @@ class ContentReader:
         self._store.counts["read_hits" if is_hit else "read_misses"] += 1
         ahead_bytes = self._follow(wanted)
         for _ in range(_ATTEMPTS):
-            data = await self._attempt(wanted, ahead_bytes)
+            try:
+                data = await self._attempt(wanted, ahead_bytes)
+            except LocalSpaceError as error:
+                return await self._read_past(wanted, error)
             if data is not None:
                 return data
         raise self._unreadable()
+
+    async def read_direct(self, offset: int, size: int) -> bytes:
+        """The bytes as the server has them now (O_DIRECT): fetched, not from the store, where the storage allows it.
+
+        Raises: as ``read``.
+        """
+        wanted = self._clip(offset, size)
+        if not len(wanted):
+            await trio.lowlevel.checkpoint()
+            return b""
+        try:
+            return await self._store.read_uncached(self._content, wanted)
+        except UnsupportedError:
+            return await self.read(offset, size)
+
+    async def _read_past(self, wanted: ByteRange, full: LocalSpaceError) -> bytes:
+        """The disk is full: serve without caching where that is possible."""
+        try:
+            return await self._store.read_uncached(self._content, wanted)
+        except UnsupportedError as error:
+            raise full from error
 
     async def copy_to(self, fd: int, wanted: ByteRange) -> None:
         """Write a range of this version into another file at the same offset, in steps of bounded size.

@@ -91,7 +91,7 @@ class WholeTransfers:
         if stream is None:
             new = content.stream = Stream(self, self._services, content)
             self._streams.add(new)
-            self._services.pin(content)
+            self._services.shelf.pin(content)
             self._services.spawn(partial(self._run, new))
             return
         absent = content.blocks.first_absent(first, stop)
@@ -116,7 +116,7 @@ class WholeTransfers:
         finally:
             self._streams.discard(stream)
             self.slots.release(stream)
-            self._services.unpin(stream.content)
+            self._services.shelf.unpin(stream.content)
 
 
 class Stream:
@@ -149,7 +149,7 @@ class Stream:
             content.stream = None
             content.serves_provisional = False
             content.disprove()
-            self._services.noticed(content)
+            self._services.shelf.noticed(content)
             content.stir()
 
     async def _attempt(self) -> None:
@@ -244,7 +244,7 @@ class Stream:
         is_provisional = self._services.arrival_state(content) is State.PROVISIONAL
         if is_provisional and not self._proof_started and content.size > SMALL_BYTES and transfer.sink.position:
             self._proof_started = True
-            self._services.pin(content)
+            self._services.shelf.pin(content)
             self._services.spawn(partial(self._prove_early, transfer))
 
     async def _prove_early(self, transfer: Transfer) -> None:
@@ -255,7 +255,7 @@ class Stream:
         except Cs3FuseError:
             return  # The proof after the last byte decides.
         finally:
-            self._services.unpin(content)
+            self._services.shelf.unpin(content)
         if self._transfer is not transfer:
             return
         if is_current:

@@ -10,7 +10,7 @@ import errno
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, Protocol
 
 import trio
 
@@ -54,23 +54,38 @@ def disk_failure(error: OSError, content: Content) -> Cs3FuseError:
     return LocalStorageError(f"The cache folder failed while {content.at} was fetched: {error.strerror}.", path=str(content.at))
 
 
+class Room(Protocol):
+    """What downloads ask of the shelf."""
+
+    def pin(self, content: Content) -> None:
+        """It is in use once more."""
+        ...
+
+    def unpin(self, content: Content) -> None:
+        """It is in use once less."""
+        ...
+
+    def noticed(self, content: Content) -> None:
+        """Blocks came or went."""
+        ...
+
+    def make_room(self, content: Content) -> bool:
+        """The disk is full. Returns: whether anything was freed."""
+        ...
+
+
 @dataclass(eq=False)
 class Transfers:
-    """Services for downloads. The callables belong to the content store."""
+    """Services for downloads. The callables and the shelf belong to the content store."""
 
     data: RemoteData
     tree: RemoteTree
     book: CapabilityBook
     spawn: Callable[[Callable[[], Awaitable[None]]], None]
     """Run a job in the store's nursery."""
-    pin: Callable[[Content], None]
-    unpin: Callable[[Content], None]
-    noticed: Callable[[Content], None]
-    """Blocks of a content came or went: count its room."""
-    make_room: Callable[[Content], bool]
-    """The disk is full: delete what is not in use. Returns False if nothing could be."""
     stir_all: Callable[[], None]
     """It was learned how a storage serves: whoever waited for that starts what it lacks."""
+    shelf: Room = field(init=False)
     counts: Counter[str] = field(default_factory=Counter)
     active: set[Transfer] = field(default_factory=set)
     carries_etag: dict[str, bool] = field(default_factory=dict)
@@ -126,7 +141,7 @@ class Transfers:
                     f"{content.at} is not on the server any more, and its bytes are not all here.", path=str(content.at)
                 ) from error
             except OSError as error:
-                if error.errno not in {errno.ENOSPC, errno.EDQUOT} or not self.make_room(content):
+                if error.errno not in {errno.ENOSPC, errno.EDQUOT} or not self.shelf.make_room(content):
                     raise disk_failure(error, content) from error
                 pause_s: float | None = next(pauses, None)
                 if pause_s is None:
@@ -225,7 +240,7 @@ class Transfer:
             return
         content = self._content
         content.arrived(self._counted(), self._services.arrival_state(content))
-        self._services.noticed(content)
+        self._services.shelf.noticed(content)
         if self.followed_by is not None:
             self.followed_by(self)
 

@@ -95,9 +95,9 @@ class Play:
                 self.damage_files()
 
     def check_pins(self) -> None:
-        usage = self.store.usage()
+        usage, policy = self.store.usage(), self.store._shelf.policy
         assert usage["open_versions"] == 0
-        assert usage["used_bytes"] == sum(self.store._policy.size_of(name) for name in self.store._policy)
+        assert usage["used_bytes"] == sum(policy.size_of(name) for name in policy)
 
     # -- steps
 

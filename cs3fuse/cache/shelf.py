@@ -1,0 +1,267 @@
+"""Which versions are here and how much room they take: memory, index and disk kept in step.
+
+Owns the ``Content`` of every version in use or not yet stored, the eviction policy, and what the index still lacks.
+``cache.content`` has one; everything here is synchronous but ``flush``. Used from the trio thread only.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+import structlog
+import trio
+
+from cs3fuse.cache.contents import Content
+from cs3fuse.cache.eviction import EvictionPolicy
+from cs3fuse.cache.folder import CacheFolder
+from cs3fuse.cache.index import Row
+from cs3fuse.cache.layout import State, file_name
+from cs3fuse.model import ByteRange, ContentKey
+
+_BEHIND_BYTES: Final = 1024 * 1024
+"""What is kept behind a reader when holes are made."""
+_HOLES_BYTES: Final = 16 * 1024 * 1024
+"""Holes are made for at least this much at once."""
+
+_log = structlog.get_logger(__name__)
+
+
+class Shelf:
+    """The versions of one cache folder, between ``open`` and ``close``."""
+
+    def __init__(
+        self,
+        folder: CacheFolder,
+        *,
+        budget_bytes: int,
+        min_free_bytes: int,
+        window_bytes: int,
+        spawn: Callable[[Callable[[], Awaitable[None]]], None],
+        counts: Counter[str],
+    ) -> None:
+        """Prepare an empty shelf.
+
+        Args: ``budget_bytes`` bounds what is kept, ``min_free_bytes`` stay free on the disk; ``window_bytes`` are kept before
+        a reader when holes are made; ``spawn`` runs a job in the store's nursery.
+        """
+        self.folder = folder
+        self.policy = EvictionPolicy(budget_bytes)
+        self.window_bytes = window_bytes
+        self._budget_bytes = budget_bytes
+        self._min_free_bytes = min_free_bytes
+        self._spawn = spawn
+        self._counts = counts
+        self._contents: dict[str, Content] = {}
+        self._dirty: set[Content] = set()
+        self._removed: set[str] = set()
+        self._flushing = trio.Lock()
+
+    def __iter__(self) -> Iterator[Content]:
+        """The contents in memory."""
+        return iter(list(self._contents.values()))
+
+    async def open(self) -> None:
+        """Lock the folder and learn what is in it. Raises: LocalStorageError."""
+        for name, size in await trio.to_thread.run_sync(self.folder.open):
+            self.policy.add(name, size)
+        self.check_disk()
+
+    def close(self) -> None:
+        """Store what the index lacks and let the folder go."""
+        with suppress(sqlite3.Error):
+            self.folder.index.write(*self._unsaved())
+        self._contents.clear()
+        self.folder.close()
+
+    # -- contents ----------------------------------------------------------------------------------------------------
+
+    def find(self, key: ContentKey) -> Content | None:
+        """The content of a version if it is in memory."""
+        return self._contents.get(file_name(key))
+
+    def get(self, key: ContentKey) -> Content:
+        """The content of a version: from memory, from the disk, or new and empty. Older versions of the file go first now."""
+        name = file_name(key)
+        content = self._contents.get(name)
+        if content is not None and (content.file is not None or not content.blocks.present_bytes or self._is_reopened(content)):
+            return content
+        content = Content(name, key, self.folder.path_of(name))
+        if name in self.policy and not self.folder.load(content):
+            content = Content(name, key, content.path)
+            self.forget(name)
+        if name not in self.policy:
+            for older in self.folder.versions_of(key.resource):
+                if older in self.policy:
+                    self.policy.demote(older)
+            self.policy.add(name)
+        self._contents[name] = content
+        return content
+
+    def _is_reopened(self, content: Content) -> bool:
+        """Whether the file of a content that was not in use could be opened again; if not it is forgotten."""
+        if self.folder.reopen(content):
+            return True
+        self.forget(content.name)
+        return False
+
+    def present_bytes(self, key: ContentKey) -> int:
+        """How many bytes of a version are here."""
+        name = file_name(key)
+        content = self._contents.get(name)
+        if content is not None:
+            return content.blocks.present_bytes
+        return self.policy.size_of(name) if name in self.policy else 0
+
+    def used(self, content: Content) -> None:
+        """It was used just now."""
+        content.used_at = time.time()
+        self.policy.touch(content.name)
+        if content.is_stored:
+            self._dirty.add(content)
+
+    def pin(self, content: Content) -> None:
+        """It is in use once more."""
+        self.policy.pin(content.name)
+
+    def unpin(self, content: Content) -> None:
+        """It is in use once less; descriptors are open only for what is in use."""
+        self.policy.unpin(content.name)
+        if self.policy.is_pinned(content.name):
+            return
+        content.file = None
+        if not content.blocks.present_bytes:
+            self.forget(content.name)
+        elif self.policy.excess_bytes:
+            self.trim()
+
+    def noticed(self, content: Content) -> None:
+        """Blocks of a content came or went."""
+        if content.blocks.is_dirty:
+            self._dirty.add(content)
+        self.policy.resize(content.name, content.blocks.present_bytes)
+        if self.policy.excess_bytes:
+            self.trim()
+
+    def forget(self, name: str) -> int:
+        """Delete a version that nobody uses. Returns: bytes freed."""
+        size = self.policy.size_of(name)
+        self.policy.remove(name)
+        content = self._contents.pop(name, None)
+        if content is not None:
+            self._dirty.discard(content)
+        self._removed.add(name)
+        if trash := self.folder.discard(name, size):
+            self._spawn(partial(trio.to_thread.run_sync, partial(unlink_quietly, trash)))
+        return size
+
+    # -- the index ---------------------------------------------------------------------------------------------------
+
+    async def flush(self) -> None:
+        """Store in the index what changed, and let go of what is not in use."""
+        if not self._dirty and not self._removed:
+            return
+        async with self._flushing:
+            self.check_disk()
+            removed, rows = self._unsaved()
+            try:
+                await trio.to_thread.run_sync(self.folder.index.write, removed, rows)
+            except sqlite3.Error as error:
+                # After a restart these versions are not known and their files are deleted.
+                _log.warning("cache index not written", reason=str(error))
+            for content in self:
+                if content not in self._dirty and not self.policy.is_pinned(content.name):
+                    del self._contents[content.name]
+
+    def _unsaved(self) -> tuple[list[str], list[Row]]:
+        """What the index lacks; it counts as stored from here on."""
+        removed, self._removed = list(self._removed), set()
+        rows = []
+        for content in self._dirty:
+            content.is_stored = True
+            chunks = tuple(content.blocks.take_dirty())
+            rows.append(Row(content.name, content.key, content.blocks.present_bytes, content.used_at, chunks))
+        self._dirty.clear()
+        return removed, rows
+
+    # -- room --------------------------------------------------------------------------------------------------------
+
+    def trim(self) -> None:
+        """Keep the budget: delete what is not in use, then make holes behind the readers of what is."""
+        for name in self.policy.victims():
+            self._counts["evicted"] += 1
+            self.forget(name)
+        if self.policy.excess_bytes:
+            goal = max(self.policy.excess_bytes, min(_HOLES_BYTES, self.policy.budget_bytes // 8))
+            for content in sorted(self, key=lambda content: content.blocks.present_bytes, reverse=True):
+                goal -= self._punch(content, goal)
+                if goal <= 0:
+                    break
+
+    def _punch(self, content: Content, goal: int) -> int:
+        """Drop blocks that no reader is near to. Returns: bytes freed."""
+        file = content.file
+        if file is None or not content.blocks.present_bytes:
+            return 0
+        keep = bytearray(len(content.blocks))
+        for reader in content.readers:
+            start, stop = reader.reach - _BEHIND_BYTES, reader.reach + self.window_bytes
+            first, last = content.blocks.span(ByteRange(min(max(0, start), content.size), min(stop, content.size)))
+            keep[first:last] = b"\1" * (last - first)
+        for first, last in content.keeps():
+            keep[first:last] = b"\1" * (last - first)
+        freed = 0
+        for first, last in content.blocks.droppable(keep, with_provisional=content.serves_provisional):
+            wanted = content.blocks.bytes_of(first, last)
+            if freed >= goal or not file.punch(wanted.start, len(wanted)):
+                break
+            content.blocks.set_all(range(first, last), State.ABSENT)
+            freed += len(wanted)
+        if freed:
+            self._counts["punched_bytes"] += freed
+            self.policy.resize(content.name, content.blocks.present_bytes)
+            self._dirty.add(content)
+        return freed
+
+    def make_room(self, content: Content) -> bool:
+        """The disk is full: delete a tenth of what is not in use, and what ``content``'s readers are not near to.
+
+        Returns: whether anything was freed.
+        """
+        self._counts["disk_full"] += 1
+        need = self.policy.budget_bytes - self.policy.used_bytes + self.policy.used_bytes // 10 + 1
+        freed = sum(self.forget(name) for name in self.policy.victims(need))
+        return freed + self._punch(content, _HOLES_BYTES) > 0
+
+    def check_disk(self) -> None:
+        """Shrink the budget so that the disk keeps its free share."""
+        room = self.policy.used_bytes + self.folder.free_bytes() - self._min_free_bytes
+        self.policy.budget_bytes = max(0, min(self._budget_bytes, room))
+        if self.policy.excess_bytes:
+            self.trim()
+
+    @property
+    def budget_bytes(self) -> int:
+        """The budget that was asked for; the disk may allow less."""
+        return self._budget_bytes
+
+    def limit(self, budget_bytes: int) -> None:
+        """Set another budget, now."""
+        self._budget_bytes = budget_bytes
+        self.check_disk()
+
+    def clear(self) -> int:
+        """Delete what is not in use. Returns: bytes freed."""
+        return sum(self.forget(name) for name in list(self.policy) if not self.policy.is_pinned(name))
+
+
+def unlink_quietly(path: Path) -> None:
+    """Delete a file of ours; if that fails the next start does it."""
+    with suppress(OSError):
+        path.unlink()
