@@ -1,6 +1,7 @@
-"""Checksums of local files, in a worker thread, in bounded memory.
+"""Checksums of local files, in bounded memory; all functions here block and are called in a worker thread.
 
-Owns nothing. ``protocol`` compares with what a server reports; ``session`` computes the sha1 that each upload carries.
+Owns nothing. ``protocol`` compares with what a server reports; ``sender`` computes the sha1 that each upload carries; ``follower`` does
+so while the file is still being written.
 """
 
 from __future__ import annotations

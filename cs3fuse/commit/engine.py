@@ -8,9 +8,7 @@ commit what arrived.
 
 from __future__ import annotations
 
-import fcntl
 import math
-import os
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -22,14 +20,16 @@ import structlog
 import trio
 
 from cs3fuse.capabilities import CapabilityBook
+from cs3fuse.commit.folder import StateFolder
 from cs3fuse.commit.generation import Outcome
+from cs3fuse.commit.host import SessionHost, SessionLock, no_lock, no_room, nothing_to_ensure, nothing_to_release
 from cs3fuse.commit.journal import Journal
 from cs3fuse.commit.protocol import CommitProtocol, RetryPolicy
 from cs3fuse.commit.records import CommitRecord, ConflictRecord, RecordState
 from cs3fuse.commit.recovery import Recovery, RecoveryReport, restored_generation, sweep
 from cs3fuse.commit.replacing import Names, Replacer
 from cs3fuse.commit.sender import Sender, SenderOptions
-from cs3fuse.commit.session import SessionHost, SessionLock, WriteSession
+from cs3fuse.commit.session import WriteSession
 from cs3fuse.errors import Cs3FuseError, LocalStorageError, NotFoundError, OutcomeUnknownError
 from cs3fuse.model import Entry, Location, Lock
 from cs3fuse.ports import BaseContent, RemoteData, RemoteTree
@@ -43,24 +43,8 @@ LEFTOVERS_EVERY_S = 30.0
 """How often renames that were not finished are tried again."""
 
 
-async def _no_room(wanted_bytes: int) -> bool:  # noqa: ARG001 - the signature of ``make_room``
-    return False
-
-
-def _no_lock() -> Lock | None:
-    return None
-
-
 def _no_lock_at(at: Location) -> Lock | None:  # noqa: ARG001 - the signature of ``lock_of``
     return None
-
-
-async def _nothing_to_ensure() -> None:
-    """For storages without locks."""
-
-
-def _nothing_to_release() -> None:
-    """For storages without locks."""
 
 
 @dataclass(slots=True)
@@ -78,7 +62,7 @@ class EngineOptions:
     replace_upload_bound: int = 64 * 1024 * 1024
     retry: RetryPolicy = field(default_factory=RetryPolicy)
     recovery_retry: RetryPolicy = field(default_factory=lambda: RetryPolicy(budget_s=5.0))
-    make_room: Callable[[int], Awaitable[bool]] = _no_room
+    make_room: Callable[[int], Awaitable[bool]] = no_room
     lock_of: Callable[[Location], Lock | None] = _no_lock_at
     wall_clock: Callable[[], float] = time.time
 
@@ -124,6 +108,8 @@ class CommitEngine:
         # Unbounded, but never more than one entry for each session or rename that waits.
         self._asked, self._to_do = trio.open_memory_channel[Callable[[], Awaitable[None]]](math.inf)
         self._renames: set[Outcome] = set()
+        self._in_queue = 0
+        self._sent = trio.lowlevel.ParkingLot()
         self._opened: _Opened | None = None
         self._recovery_retry: RetryPolicy | None = None
 
@@ -144,28 +130,8 @@ class CommitEngine:
             self._shut(opened)
 
     def _open(self) -> _Opened:
-        try:
-            staged = self._folder / "staged"
-            staged.mkdir(parents=True, exist_ok=True, mode=0o700)
-            lock_fd = os.open(self._folder / "daemon.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-            try:
-                fcntl.flock(lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as exc:
-                os.close(lock_fd)
-                raise LocalStorageError(
-                    f"The state folder {self._folder} is in use by another cs3fuse. Unmount that one, or choose another folder.",
-                    call="state.lock",
-                    path=str(self._folder),
-                ) from exc
-        except OSError as exc:
-            raise LocalStorageError(
-                f"The state folder {self._folder} cannot be used: {exc.strerror}.", call="state.open", path=str(self._folder)
-            ) from exc
-        try:
-            journal = Journal(self._folder / "journal.sqlite", wall_clock=self._options.wall_clock)
-        except LocalStorageError:
-            os.close(lock_fd)
-            raise
+        folder = StateFolder(self._folder, wall_clock=self._options.wall_clock)
+        journal = folder.journal
         in_background = self._options.mode == "background"
         sender = Sender(
             CommitProtocol(self._tree, self._data, self._book, retry=self._options.retry),
@@ -176,20 +142,22 @@ class CommitEngine:
             options=SenderOptions(self._username, in_background, self._options.retry, self._options.wall_clock),
         )
         host = SessionHost(
-            folder=staged,
+            folder=folder.staged,
             identity=self._identity,
             journal=journal,
             content=self._content,
             commits_in_background=in_background,
             dispatch=self._dispatch,
+            start=self._asked.send_nowait,
             forget=self._forget,
             moved=self._moved,
+            queue_room=self._queue_room,
             make_room=self._options.make_room,
         )
         replacer = Replacer(
             self._tree, self._content, sender, host, upload_bound=self._options.replace_upload_bound, send_again=self._strays.add
         )
-        self._opened = _Opened(journal, sender, host, replacer, lock_fd)
+        self._opened = _Opened(folder, journal, sender, host, replacer)
         return self._opened
 
     def _shut(self, opened: _Opened) -> None:
@@ -203,8 +171,7 @@ class CommitEngine:
                 pass
         for outcome in self._renames:
             outcome.finish(error=OutcomeUnknownError("cs3fuse is stopping; the rename is settled at the next start."))
-        opened.journal.close()
-        os.close(opened.lock_fd)
+        opened.folder.close()
 
     @property
     def _running(self) -> _Opened:
@@ -219,9 +186,9 @@ class CommitEngine:
         at: Location,
         base: Entry | None,
         *,
-        lock: Callable[[], Lock | None] = _no_lock,
-        ensure_lock: Callable[[], Awaitable[None]] = _nothing_to_ensure,
-        release_lock: Callable[[], None] = _nothing_to_release,
+        lock: Callable[[], Lock | None] = no_lock,
+        ensure_lock: Callable[[], Awaitable[None]] = nothing_to_ensure,
+        release_lock: Callable[[], None] = nothing_to_release,
         created: bool = False,
     ) -> WriteSession:
         """The session of a file that is opened for writing; the one that is still being sent, if there is one.
@@ -261,7 +228,13 @@ class CommitEngine:
         if self._opened is None:
             session.finish(error=OutcomeUnknownError(f"cs3fuse is stopping; {session.at} was not sent.", path=str(session.at)))
             return
+        self._in_queue += 1
         self._asked.send_nowait(partial(self._serve, session))
+
+    async def _queue_room(self) -> None:
+        """Wait while as many files as the bound allows are being sent: close is the brake on a program that writes too fast."""
+        while self._in_queue >= self._options.queue_bound:
+            await self._sent.park()
 
     def _forget(self, session: WriteSession) -> None:
         if self._sessions.get(session.at) is session:
@@ -385,7 +358,11 @@ class CommitEngine:
     # Workers
 
     async def _serve(self, session: WriteSession) -> None:
-        await self._running.sender.send(session, retry=self._recovery_retry)
+        try:
+            await self._running.sender.send(session, retry=self._recovery_retry)
+        finally:
+            self._in_queue -= 1
+            self._sent.unpark()
 
     async def _look_after(self) -> None:
         """Every few seconds: what is unfinished goes into the journal, what failed is tried again."""
@@ -395,7 +372,7 @@ class CommitEngine:
             now = trio.current_time()
             self._strays = {stray for stray in self._strays if stray.is_dirty}
             for session in self._all():
-                session.snapshot()
+                session.note_progress()
                 if session.is_due(now):
                     session.ask()
             try:
@@ -446,8 +423,8 @@ class CommitEngine:
 
 @dataclass(slots=True)
 class _Opened:
+    folder: StateFolder
     journal: Journal
     sender: Sender
     host: SessionHost
     replacer: Replacer
-    lock_fd: int

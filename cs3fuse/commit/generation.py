@@ -37,13 +37,12 @@ class Generation:
 class Outcome:
     """One commit that was asked for. ``sealed``: the journal has it; ``done``: it ended, with ``entry`` or ``error``.
 
-    ``is_frozen``: writes from now on belong to a later commit. ``is_told``: a caller saw the error.
+    ``is_frozen``: writes from now on belong to a later commit.
     """
 
     sealed: trio.Event = field(default_factory=trio.Event)
     done: trio.Event = field(default_factory=trio.Event)
     is_frozen: bool = False
-    is_told: bool = False
     entry: Entry | None = None
     error: Cs3FuseError | None = None
 

@@ -1,8 +1,9 @@
 """The journal: which bytes in the state folder are not known to be on the server.
 
-Owns one sqlite database (WAL). ``engine`` and ``session`` write it, always from the trio thread; the transactions run in a worker
-thread, one at a time. Changes that arrive while a transaction runs are put into the next one together (group commit), so a
-hundred files closed at once cost a few fsyncs and not a hundred. Reads are answered from memory.
+Owns one sqlite database (WAL). ``engine`` and ``session`` write it, always from the trio thread. Durable transactions run in a worker
+thread, one at a time; changes that arrive meanwhile are put into the next one together (group commit), so a hundred files closed at
+once cost a few fsyncs and not a hundred. Others run at once where nothing is in their way: 20 us, against 150 us for a thread. Reads
+are answered from memory.
 
 A change is ``durable`` when it must survive a power loss: then sqlite syncs before the call returns. Others survive the death of
 the process and lie in the write-ahead log until the next durable change (or the kernel) writes them out.
@@ -36,6 +37,8 @@ from cs3fuse.commit.records import (
 from cs3fuse.errors import Cs3FuseError, LocalSpaceError, LocalStorageError
 
 SCHEMA_VERSION = 1
+CHECKPOINT_EVERY = 500
+"""Transactions after which the write-ahead log is brought into the database."""
 _SCHEMA = """
 CREATE TABLE commits (
     id INTEGER PRIMARY KEY, identity TEXT NOT NULL, at TEXT NOT NULL, base TEXT, staged TEXT NOT NULL, size INTEGER NOT NULL,
@@ -75,6 +78,7 @@ class Journal:
         self._wall_clock = wall_clock
         self._turn = trio.Lock()
         self._waiting: list[_Change] = []
+        self._since_checkpoint = 0
         self._records: dict[int, CommitRecord] = {}
         self._conflicts: dict[int, ConflictRecord] = {}
         try:
@@ -100,6 +104,8 @@ class Journal:
     def _open(self) -> None:
         self._database.execute("PRAGMA journal_mode = WAL")
         self._database.execute("PRAGMA synchronous = FULL")
+        # A checkpoint syncs: it must not strike a transaction on the trio thread, so ``flush`` makes it, in a thread.
+        self._database.execute("PRAGMA wal_autocheckpoint = 0")
         version = self._database.execute("PRAGMA user_version").fetchone()[0]
         if version == 0:
             self._database.executescript(f"BEGIN; {_SCHEMA} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;")
@@ -181,9 +187,12 @@ class Journal:
         self._conflicts.pop(conflict_id, None)
 
     async def flush(self) -> None:
-        """Write what waits. Raises: as ``put``."""
+        """Write what waits; called every few seconds, also keeps the log short. Raises: as ``put``."""
         if self._waiting:
             await self._apply(_Change([], is_durable=False))
+        if self._since_checkpoint >= CHECKPOINT_EVERY:
+            async with self._turn:
+                await trio.to_thread.run_sync(self._checkpoint)
 
     def close(self) -> None:
         """Write what waits (once, errors are the next start's to find) and close. Blocks for one transaction."""
@@ -193,15 +202,28 @@ class Journal:
 
     async def _apply(self, change: _Change) -> None:
         self._waiting.append(change)
-        async with self._turn:
-            if not change.is_done:
-                batch, self._waiting = self._waiting, []
-                await trio.to_thread.run_sync(self._transaction, batch)
+        if not change.is_durable and not self._turn.locked():
+            batch, self._waiting = self._waiting, []
+            self._transaction(batch)
+        else:
+            async with self._turn:
+                if not change.is_done:
+                    batch, self._waiting = self._waiting, []
+                    await trio.to_thread.run_sync(self._transaction, batch)
         if change.error is not None:
             raise change.error
 
+    def _checkpoint(self) -> None:
+        """Run in a worker thread: bring the log into the database. A failure leaves a longer log."""
+        try:
+            self._database.execute("PRAGMA wal_checkpoint(PASSIVE)")
+            self._since_checkpoint = 0
+        except sqlite3.Error:
+            return
+
     def _transaction(self, batch: Sequence[_Change]) -> None:
-        """Run in a worker thread (or at close): all of ``batch`` or nothing."""
+        """All of ``batch`` or nothing. Under ``_turn`` in a worker thread, or on the trio thread while nobody has the turn."""
+        self._since_checkpoint += 1
         error: Cs3FuseError | None = None
         try:
             # FULL syncs the log at each commit, NORMAL leaves that to the next FULL one.

@@ -145,7 +145,6 @@ class Recovery:
         return outcome.error
 
     def _note(self, at: Location, outcome: Outcome) -> None:
-        outcome.is_told = True
         if outcome.error is None:
             self.report.committed.append(at)
         elif isinstance(outcome.error, ConflictError):

@@ -22,9 +22,10 @@ import structlog
 import trio
 
 from cs3fuse.commit.generation import Generation
+from cs3fuse.commit.host import SessionHost, SessionLock
 from cs3fuse.commit.records import CommitRecord, RecordState
 from cs3fuse.commit.sender import Sender
-from cs3fuse.commit.session import SessionHost, SessionLock, WriteSession
+from cs3fuse.commit.session import WriteSession
 from cs3fuse.commit.staging import StagedFile
 from cs3fuse.commit.verdict import same_version
 from cs3fuse.errors import (

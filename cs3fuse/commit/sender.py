@@ -288,7 +288,7 @@ class Sender:
         await self._journal.add_conflict(note, instead_of=record.id)
         _LOG.warning("our bytes were stored beside the original", path=str(note.at), copy=str(copy_at))
         session.conflict = note
-        staged = session.settle(generation, committed.entry, at=copy_at)
+        staged = session.settle(generation, committed.entry, diverted_to=copy_at)
         await self._give_away(staged, committed, generation)
 
     async def _keep(self, session: WriteSession, generation: Generation, error: Cs3FuseError) -> None:
@@ -325,7 +325,9 @@ class Sender:
 async def _digest(staged: StagedFile) -> str:
     with staged.pinned():
         try:
-            digest = await trio.to_thread.run_sync(hex_of, "sha1", staged.fd, staged.size)
+            digest = await staged.follower.result(staged.fd, staged.size) if staged.follower is not None else None
+            if digest is None:
+                digest = await trio.to_thread.run_sync(hex_of, "sha1", staged.fd, staged.size)
         except OSError as exc:
             raise local_error(exc, "read", staged.path) from exc
     if digest is None:

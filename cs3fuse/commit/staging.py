@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from cs3fuse.commit.follower import Follower
 from cs3fuse.commit.intervals import IntervalSet
 from cs3fuse.errors import Cs3FuseError, LocalSpaceError, LocalStorageError
 from cs3fuse.model import ByteRange
@@ -40,7 +41,7 @@ class StagedFile:
     the rest are zeros (and holes in the file). INVARIANT: ``lower_limit <= size``; the file on disk has exactly ``size`` bytes.
     """
 
-    __slots__ = ("_is_doomed", "_pins", "fd", "lower_limit", "path", "size", "written")
+    __slots__ = ("_is_doomed", "_pins", "fd", "follower", "lower_limit", "path", "size", "written")
 
     def __init__(self, path: Path, fd: int, *, size: int, lower_limit: int, written: IntervalSet | None = None) -> None:
         self.path = path
@@ -48,6 +49,7 @@ class StagedFile:
         self.size = size
         self.lower_limit = lower_limit
         self.written = written if written is not None else IntervalSet()
+        self.follower = Follower() if not size else None
         self._pins = 0
         self._is_doomed = False
 
@@ -97,6 +99,8 @@ class StagedFile:
             if done == 0:
                 raise local_error(exc, "written", self.path) from exc
         self.written.add(offset, offset + done)
+        if self.follower is not None:
+            self.follower.changed_from(offset)
         self.size = max(self.size, offset + done)
         return done
 
@@ -108,7 +112,26 @@ class StagedFile:
             raise local_error(exc, "resized", self.path) from exc
         self.written.truncate(size)
         self.lower_limit = min(self.lower_limit, size)
+        if size == 0:
+            self.follower = Follower()
+        elif self.follower is not None:
+            self.follower.changed_from(min(size, self.size))
         self.size = size
+
+    async def follow(self) -> None:
+        """Let the digest catch up with what was written from the start. A failure only means that the commit digests anew."""
+        if self.follower is None or self._is_doomed:
+            return
+        with self.pinned():
+            try:
+                await self.follower.follow(self.fd, self.prefix)
+            except OSError:
+                self.follower = None
+
+    @property
+    def prefix(self) -> int:
+        """How many bytes from the start are written without a gap."""
+        return next((first.stop for first in self.written if first.start == 0), 0)
 
     def needed_from_below(self, start: int, stop: int) -> list[ByteRange]:
         """Which parts of ``start`` to ``stop`` are those of the version underneath."""

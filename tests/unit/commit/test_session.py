@@ -188,7 +188,7 @@ async def test_slow_disk_is_written_in_a_thread(running: Running, server: FakeSe
     async with running() as engine:
         session = engine.begin(AT, None, created=True)
         await session.write(0, b"12345")
-        session._slow_until = trio.current_time() + 100
+        session._stack.slow_until = trio.current_time() + 100
         async with trio.open_nursery() as nursery:
             for index in range(10):
                 nursery.start_soon(session.append, bytes([97 + index]))

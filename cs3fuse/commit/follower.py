@@ -1,0 +1,59 @@
+"""The digest of a file that is written from start to end, computed while it is being written.
+
+Owned by one ``StagedFile``; the trio thread notes writes, one worker thread at a time feeds the digest. Without it a commit would read the
+whole file once more before its first byte leaves: 0.15 s for 256 MiB, a third of the upload. A write below what was digested makes it
+useless, and the digest is computed at the commit as for any other file.
+"""
+
+from __future__ import annotations
+
+import trio
+
+from cs3fuse.commit.checksums import feed, new_digest
+
+STEP_BYTES = 8 * 1024 * 1024
+"""How far the writer must be ahead before the digest follows: one thread for each of these."""
+
+INLINE_BYTES = 64 * 1024
+"""This much is digested where it is (60 us) and not in a thread."""
+
+
+class Follower:
+    """sha1 of a growing prefix. INVARIANT: while ``is_valid``, bytes below ``_goal`` have not changed since they were asked for."""
+
+    __slots__ = ("_digest", "_goal", "_position", "_turn", "is_valid")
+
+    def __init__(self) -> None:
+        self._digest = new_digest("sha1")
+        self._position = 0
+        self._goal = 0
+        self._turn = trio.Lock()
+        self.is_valid = True
+
+    def changed_from(self, offset: int) -> None:
+        """Bytes at and above ``offset`` were written or cut away."""
+        if offset < self._goal:
+            self.is_valid = False
+
+    def is_due(self, prefix: int) -> bool:
+        """Whether the file's first ``prefix`` bytes, all written, are worth another step."""
+        return self.is_valid and not self._turn.locked() and prefix - self._goal >= STEP_BYTES
+
+    async def follow(self, fd: int, prefix: int) -> None:
+        """Digest up to ``prefix``. The caller keeps ``fd`` open. Raises: OSError. Cancellation: waits for the thread."""
+        if self._digest is None or not self.is_valid:
+            return
+        self._goal = max(self._goal, prefix)  # before the first checkpoint: a write from now on is noticed
+        if prefix - self._position <= INLINE_BYTES and not self._turn.locked():
+            self._position = feed(self._digest, fd, self._position, prefix)
+            return
+        async with self._turn:
+            if self._position < prefix:
+                self._position = await trio.to_thread.run_sync(feed, self._digest, fd, self._position, prefix)
+
+    async def result(self, fd: int, size: int) -> str | None:
+        """The digest of the whole file of ``size`` bytes, None if it must be computed afresh. Raises: OSError."""
+        await self.follow(fd, size)
+        if self._digest is None or not self.is_valid or self._position != size:
+            return None
+        return self._digest.hexdigest()
