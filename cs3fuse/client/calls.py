@@ -29,9 +29,8 @@ CALL_LIMIT_S = 60.0
 # gRPC's own deadline comes a moment after the caller's scope, so that a scope that ends looks the same everywhere.
 _GRACE_S = 0.5
 _BACKOFF_S = (0.1, 0.3, 0.9)
-# A renewed token that is refused all the same means that the call is refused, not the token; believed for this long.
+# A renewed token that even WhoAmI does not know is not renewed again for this long: the refusals mean the calls.
 _BELIEVE_REFUSAL_S = 60.0
-_BELIEVE_TOKEN_S = 5.0
 
 # Texts with which servers say that the call never reached the service: gRPC core's own and grpc-go's behind a gateway.
 _NOT_EXECUTED = re.compile(
@@ -58,10 +57,8 @@ class Calls:
     def __init__(self, stub: Any, tokens: TokenSource) -> None:
         self._stub = stub
         self.tokens = tokens
-        self._vouched_token = ""
-        self._vouched_until = -math.inf
-        self._refused_fresh_token = ""
-        self._refused_fresh_until = -math.inf
+        self._unknown_token = ""
+        self._unknown_until = -math.inf
 
     async def invoke(self, method: str, request: Any, *, path: str, effect: Effect = Effect.READ) -> Any:
         """Make a call and return its response, whose status is OK.
@@ -79,35 +76,46 @@ class Calls:
             if renewed is not None:
                 response, failure = await self._attempt(method, request, renewed, path, effect)
                 if failure is not None and _may_be_the_token(failure):
-                    self.believe_refusal(renewed)
+                    await self.refused_again(renewed)
         if failure is not None:
             raise failure.error(effect)
+        return response
+
+    async def who_am_i(self) -> Any:
+        """WhoAmI for the current token; the token stands in the request as well, so a renewal has to change both."""
+        token = await self.tokens.token()
+        response, failure = await self._who_is(token)
+        if failure is not None and _may_be_the_token(failure):
+            response, failure = await self._who_is(await self.tokens.renew(token))
+        if failure is not None:
+            raise failure.error(Effect.READ)
         return response
 
     async def renewed_if_bad(self, token: str) -> str | None:
         """A new token if the server does not know this one any more, None if it does: then the refusal means the call itself.
 
-        "Permission denied" and OpenCloud's "not found" look alike for an expired token and for a real refusal; WhoAmI tells.
+        "Permission denied" and OpenCloud's "not found" look alike for an expired token and for a real refusal; WhoAmI tells. Its answer is
+        not remembered: a token that expires a moment later must not make the folders look empty.
 
         Raises: SignInError, UnavailableError.
         """
-        now = trio.current_time()
-        if token == self._refused_fresh_token and now < self._refused_fresh_until:
+        if token == self._unknown_token and trio.current_time() < self._unknown_until:
             return None
-        if token == self._vouched_token and now < self._vouched_until:
-            return None
-        request = gateway_api_pb2.WhoAmIRequest(token=token)
-        _, failure = await self._attempt("WhoAmI", request, token, "", Effect.READ)
+        _, failure = await self._who_is(token)
         if failure is None:
-            self._vouched_token, self._vouched_until = token, trio.current_time() + _BELIEVE_TOKEN_S
             return None
         if failure.is_transient:
             raise failure.error(Effect.READ)
         return await self.tokens.renew(token)
 
-    def believe_refusal(self, token: str) -> None:
-        """A token that was just issued was refused too: for a while, do not sign in again for refusals of it."""
-        self._refused_fresh_token, self._refused_fresh_until = token, trio.current_time() + _BELIEVE_REFUSAL_S
+    async def refused_again(self, token: str) -> None:
+        """A renewed token was refused as well: where WhoAmI does not know it either, as with restricted tokens, do not sign in for a while."""
+        _, failure = await self._who_is(token)
+        if failure is not None and not failure.is_transient:
+            self._unknown_token, self._unknown_until = token, trio.current_time() + _BELIEVE_REFUSAL_S
+
+    async def _who_is(self, token: str) -> tuple[Any, Failure | None]:
+        return await self._attempt("WhoAmI", gateway_api_pb2.WhoAmIRequest(token=token), token, "the own account", Effect.READ)
 
     async def _attempt(self, method: str, request: Any, token: str, path: str, effect: Effect) -> tuple[Any, Failure | None]:
         """The call with one token, repeated while nothing can have happened; the response, or why there is none."""

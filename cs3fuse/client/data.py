@@ -52,7 +52,7 @@ class Cs3Data:
     async def fetch(self, at: Location, wanted: ByteRange | None, sink: Sink, *, expected: Entry) -> Fetched:
         """See the port. Also raises UnavailableError and DeadlineError; a range beyond the expected size is clipped to it."""
         if expected.kind is not Kind.FILE:
-            raise IsDirectoryError(f"{shown(at)} is not a file.", call="GET", path=str(at))
+            raise IsDirectoryError(f"{shown(at)} is not a file.", call="GET", path=shown(at))
         if wanted is not None:
             wanted = ByteRange(min(wanted.start, expected.size), min(wanted.stop, expected.size))
             if not wanted:
@@ -86,12 +86,12 @@ class Cs3Data:
         ticket = await self._initiate_upload(at, source, expect, lock)
         answer = await self._put(at, ticket, token, source, lock)
         if answer.status == 401:
-            self._calls.believe_refusal(token)
+            await self._calls.refused_again(token)
         return answer
 
     async def _initiate_download(self, at: Location) -> Ticket:
         request = provider_api_pb2.InitiateFileDownloadRequest(ref=reference(at))
-        response = await self._calls.invoke("InitiateFileDownload", request, path=str(at))
+        response = await self._calls.invoke("InitiateFileDownload", request, path=shown(at))
         ticket = choose_download(response.protocols, shown(at))
         self._pool.check_url(ticket.url)
         return ticket
@@ -116,7 +116,7 @@ class Cs3Data:
         # Until the PUT nothing is stored, except for an empty file.
         effect = Effect.MUTATION if source.size == 0 else Effect.READ
         try:
-            response = await self._calls.invoke("InitiateFileUpload", request, path=str(at), effect=effect)
+            response = await self._calls.invoke("InitiateFileUpload", request, path=shown(at), effect=effect)
         except LockedError as exc:
             raise await self._tree.with_holder(at, exc) from exc
         except (ConflictError, NotFoundError) as exc:
@@ -130,15 +130,17 @@ class Cs3Data:
         found = await self._found(at)
         if found is not None:
             if found.kind is Kind.DIRECTORY:
-                return IsDirectoryError(f"{shown(at)} is a folder.", call=refused.call, path=str(at))
+                return IsDirectoryError(f"{shown(at)} is a folder.", call=refused.call, path=shown(at))
             return refused
         parent = await self._found(at.parent)
         if parent is None:
-            return NotFoundError(f"There is no {shown(at.parent)} to put {shown(at)} into.", call=refused.call, path=str(at.parent))
+            return NotFoundError(
+                f"There is no {shown(at.parent)} to put {shown(at)} into.", call=refused.call, path=shown(at.parent)
+            )
         if parent.kind is not Kind.DIRECTORY:
-            return NotDirectoryError(f"{shown(at.parent)} is not a folder.", call=refused.call, path=str(at))
+            return NotDirectoryError(f"{shown(at.parent)} is not a folder.", call=refused.call, path=shown(at))
         if isinstance(expect, ExpectEtag):
-            return ConflictError(f"{shown(at)} was deleted by somebody else meanwhile.", call=refused.call, path=str(at))
+            return ConflictError(f"{shown(at)} was deleted by somebody else meanwhile.", call=refused.call, path=shown(at))
         return refused
 
     async def _found(self, at: Location) -> Entry | None:
@@ -157,12 +159,12 @@ class Cs3Data:
         if found is None:
             return None
         if found.kind is not Kind.FILE:
-            raise IsDirectoryError(f"{shown(at)} is a folder.", call="PUT", path=str(at))
+            raise IsDirectoryError(f"{shown(at)} is a folder.", call="PUT", path=shown(at))
         if found.size == 0:
             return found
         is_expected = isinstance(expect, ExpectEtag) and (not expect.etag or bare_etag(expect.etag) == bare_etag(found.etag))
         if not is_expected:
-            raise ConflictError(f"{shown(at)} was changed or created by somebody else meanwhile.", call="PUT", path=str(at))
+            raise ConflictError(f"{shown(at)} was changed or created by somebody else meanwhile.", call="PUT", path=shown(at))
         return None
 
     async def _put(self, at: Location, ticket: Ticket, token: str, source: UploadSource, lock: Lock | None) -> Uploaded:
@@ -179,7 +181,7 @@ class Cs3Data:
             return answer.etag
         if answer.status == 400 and source.size == 0 and (done := await self._settled_empty(at, expect)) is not None:
             return done.etag or None
-        failure = error_for("PUT", f"HTTP {answer.status}", str(at))
+        failure = error_for("PUT", f"HTTP {answer.status}", shown(at))
         raise await self._tree.with_holder(at, failure) if isinstance(failure, LockedError) else failure
 
 

@@ -70,7 +70,7 @@ class Fetch:
                 continue
             except NoAnswerError as exc:
                 failure = UnavailableError(
-                    f"The data server does not answer for {shown(self.at)}: {exc}.", call="GET", path=str(self.at)
+                    f"The data server does not answer for {shown(self.at)}: {exc}.", call="GET", path=shown(self.at)
                 )
                 await self._pause_or_raise(failure, exc)
                 continue
@@ -78,7 +78,7 @@ class Fetch:
 
     async def _judge_status(self, status: int, cause: Exception, ticket: Ticket, token: str, *, is_reused: bool) -> None:
         """Return if the GET is to be made again, else raise."""
-        failure = error_for("GET", f"HTTP {status}", str(self.at))
+        failure = error_for("GET", f"HTTP {status}", shown(self.at))
         if status == 401 and await self._renewed(token):
             return
         if status in {401, 403, 404, 409}:
@@ -93,7 +93,7 @@ class Fetch:
         elif status == 416:
             self._judge_version(await self.by.tree.stat(self.at), cause)
             raise BadDataError(
-                f"The server refuses bytes of {shown(self.at)} that its own size promises.", call="GET", path=str(self.at)
+                f"The server refuses bytes of {shown(self.at)} that its own size promises.", call="GET", path=shown(self.at)
             ) from cause
         elif status in {425, 500}:
             await self._judge_processing(failure, cause)
@@ -106,7 +106,7 @@ class Fetch:
     async def _renewed(self, token: str) -> bool:
         """Whether a refused token was bad and there is another one now; a second refusal is believed."""
         if not self._is_first("token"):
-            self.by.calls.believe_refusal(token)
+            await self.by.calls.refused_again(token)
             return False
         return await self.by.calls.renewed_if_bad(token) is not None
 
@@ -123,7 +123,7 @@ class Fetch:
             self._busy_since = now
         if now - self._busy_since > _BUSY_TOTAL_S or not await pause(self._busy_pause_s):
             raise BusyError(
-                f"The server is still processing {shown(self.at)}; try again in a moment.", call="GET", path=str(self.at)
+                f"The server is still processing {shown(self.at)}; try again in a moment.", call="GET", path=shown(self.at)
             ) from cause
         self._busy_pause_s = min(self._busy_pause_s * 2, _BUSY_LONGEST_S)
         self._tried.discard("settled")
@@ -135,7 +135,7 @@ class Fetch:
             raise BadDataError(
                 f"The server sent {cause.total} bytes for {shown(self.at)}, which has {self.expected.size}: it may be an error page.",
                 call="GET",
-                path=str(self.at),
+                path=shown(self.at),
             ) from cause
 
     def _judge_version(self, entry: Entry, cause: Exception) -> None:
@@ -145,7 +145,7 @@ class Fetch:
         else:
             is_same = entry.mtime_ns == self.expected.mtime_ns
         if entry.kind is not Kind.FILE or entry.size != self.expected.size or not is_same:
-            raise StaleError(f"{shown(self.at)} was changed meanwhile.", call="GET", path=str(self.at)) from cause
+            raise StaleError(f"{shown(self.at)} was changed meanwhile.", call="GET", path=shown(self.at)) from cause
 
     async def _pause_or_raise(self, failure: Cs3FuseError, cause: Exception) -> None:
         if not self._pauses or not await pause(self._pauses.pop()):

@@ -41,7 +41,7 @@ class Cs3Locks:
         """See the port. LockedError carries the holder where the server tells it; a lost answer counts as done when the lock is ours."""
         request = provider_api_pb2.SetLockRequest(ref=reference(at), lock=_message(lock))
         try:
-            await self._calls.invoke("SetLock", request, path=str(at), effect=Effect.MUTATION)
+            await self._calls.invoke("SetLock", request, path=shown(at), effect=Effect.MUTATION)
         except LockedError as exc:
             raise await self._with_holder(at, exc) from exc
         except OutcomeUnknownError as exc:
@@ -54,7 +54,7 @@ class Cs3Locks:
         """See the port."""
         request = provider_api_pb2.GetLockRequest(ref=reference(at))
         try:
-            response = await self._calls.invoke("GetLock", request, path=str(at))
+            response = await self._calls.invoke("GetLock", request, path=shown(at))
         except NotFoundError:
             return None
         except ServerError as exc:
@@ -64,13 +64,13 @@ class Cs3Locks:
     async def refresh_lock(self, at: Location, lock: Lock) -> None:
         """See the port. ``existing_lock_id`` is sent: a lock of the same program but another id is not ours."""
         request = provider_api_pb2.RefreshLockRequest(ref=reference(at), lock=_message(lock), existing_lock_id=lock.lock_id)
-        await self._calls.invoke("RefreshLock", request, path=str(at), effect=Effect.MUTATION)
+        await self._calls.invoke("RefreshLock", request, path=shown(at), effect=Effect.MUTATION)
 
     async def unlock(self, at: Location, lock: Lock) -> None:
         """See the port. A lost answer counts as done when the lock is not ours any more."""
         request = provider_api_pb2.UnlockRequest(ref=reference(at), lock=_message(lock))
         try:
-            await self._calls.invoke("Unlock", request, path=str(at), effect=Effect.MUTATION)
+            await self._calls.invoke("Unlock", request, path=shown(at), effect=Effect.MUTATION)
         except OutcomeUnknownError as exc:
             if await self._is_held(at, lock, exc):
                 raise
@@ -88,14 +88,14 @@ class Cs3Locks:
         try:
             holder = await self.get_lock(at)
         except Cs3FuseError as exc:
-            _log.debug("lock_holder_unknown", path=str(at), reason=str(exc))
+            _log.debug("lock_holder_unknown", path=shown(at), reason=str(exc))
             holder = None
         return refused if holder is None else locked_error(at, holder, refused)
 
     async def _unsupported(self, at: Location, failure: ServerError) -> Cs3FuseError:
         """What INTERNAL means at a lock call: no such file, or no locks on this storage (Reva never says UNIMPLEMENTED)."""
         await self._tree.stat(at)
-        return UnsupportedError(f"The storage of {shown(at)} has no locks.", call=failure.call, path=str(at), trace=failure.trace)
+        return UnsupportedError(f"The storage of {shown(at)} has no locks.", call=failure.call, path=shown(at), trace=failure.trace)
 
 
 def _message(lock: Lock) -> resources_pb2.Lock:

@@ -50,8 +50,8 @@ def reference(at: Location) -> resources_pb2.Reference:
 
 
 def shown(at: Location) -> str:
-    """A location for a sentence: foreign names may hold line ends and terminal commands."""
-    return printable(str(at), limit=400)
+    """A location for people: below an id root without the id; foreign names may hold line ends and terminal commands."""
+    return printable(f"/{at.rel}" if isinstance(at.root, IdRoot) else str(at), limit=400)
 
 
 def absolute_path(at: Location) -> str:
@@ -108,5 +108,5 @@ def check_new_name(at: Location) -> None:
         raise BadRequestError(f"{name!a} contains control characters, which CS3 servers cannot serve.", path=shown(at))
     if _CHUNK_NAME.search(name):
         raise BadRequestError(
-            f"{name!r} ends like a piece of a chunked upload; servers swallow such files. Choose another name.", path=str(at)
+            f"{name!r} ends like a piece of a chunked upload; servers swallow such files. Choose another name.", path=shown(at)
         )

@@ -135,9 +135,7 @@ class Cs3Client:
 
     async def identity(self) -> Identity:
         """Who is signed in; signs in if need be. Raises: SignInError, UnavailableError."""
-        token = await self._calls.tokens.token()
-        response = await self._calls.invoke("WhoAmI", gateway_api_pb2.WhoAmIRequest(token=token), path="the own account")
-        user = response.user
+        user = (await self._calls.who_am_i()).user
         return Identity(user.username or user.id.opaque_id, user.id.opaque_id, user.id.idp, user.display_name)
 
     async def home(self) -> Root:

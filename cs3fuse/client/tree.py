@@ -51,24 +51,24 @@ class Cs3Tree:
 
     async def stat(self, at: Location) -> Entry:
         """See the port."""
-        response = await self._calls.invoke("Stat", provider_api_pb2.StatRequest(ref=reference(at)), path=str(at))
+        response = await self._calls.invoke("Stat", provider_api_pb2.StatRequest(ref=reference(at)), path=shown(at))
         try:
             return decode.entry(response.info, name=at.name or _root_name(response.info))
         except decode.UnusableEntryError as exc:
             raise BadDataError(
-                f"{shown(at)} is neither a file nor a folder nor a link ({exc}).", call="Stat", path=str(at)
+                f"{shown(at)} is neither a file nor a folder nor a link ({exc}).", call="Stat", path=shown(at)
             ) from exc
 
     async def list(self, at: Location) -> Sequence[Entry]:
         """See the port. A listing that fails because an entry vanished meanwhile (Reva) is asked for once more."""
         request = provider_api_pb2.ListContainerRequest(ref=reference(at))
         try:
-            response = await self._calls.invoke("ListContainer", request, path=str(at))
+            response = await self._calls.invoke("ListContainer", request, path=shown(at))
         except ServerError:
             # Driver local says INTERNAL for a file, OCM and cephmount even for a missing folder.
             if (await self.stat(at)).kind is not Kind.DIRECTORY:
-                raise NotDirectoryError(f"{shown(at)} is not a folder.", call="ListContainer", path=str(at)) from None
-            response = await self._calls.invoke("ListContainer", request, path=str(at))
+                raise NotDirectoryError(f"{shown(at)} is not a folder.", call="ListContainer", path=shown(at)) from None
+            response = await self._calls.invoke("ListContainer", request, path=shown(at))
         if len(response.infos) < _LARGE_LISTING:
             return decode.listing(response.infos, at)
         return await trio.to_thread.run_sync(decode.listing, response.infos, at, abandon_on_cancel=True)
@@ -78,7 +78,7 @@ class Cs3Tree:
         check_new_name(at)
         request = provider_api_pb2.CreateContainerRequest(ref=reference(at))
         try:
-            await self._calls.invoke("CreateContainer", request, path=str(at), effect=Effect.MUTATION)
+            await self._calls.invoke("CreateContainer", request, path=shown(at), effect=Effect.MUTATION)
         except OutcomeUnknownError as exc:
             if not _is(await self._found_after(at, exc), Kind.DIRECTORY):
                 raise
@@ -87,30 +87,39 @@ class Cs3Tree:
             raise
 
     async def create(self, at: Location) -> None:
-        """See the port. UnsupportedError also where the server fails without a reason that Stat finds: OCM cannot touch; upload instead."""
+        """See the port. UnsupportedError also where the server fails without a reason that Stat finds: OCM cannot touch; upload instead.
+
+        One Stat comes first: EOS and cephmount answer OK for a file that exists, OCM would empty it.
+        """
         check_new_name(at)
+        try:
+            await self.stat(at)
+        except (NotFoundError, ServerError):
+            pass
+        else:
+            raise ExistsError(f"{shown(at)} exists already.", call="TouchFile", path=shown(at))
         # The official clients send the length; servers look at it or not.
         request = provider_api_pb2.TouchFileRequest(ref=reference(at), opaque=plain_opaque({"Upload-Length": "0"}))
         try:
-            await self._calls.invoke("TouchFile", request, path=str(at), effect=Effect.MUTATION)
+            await self._calls.invoke("TouchFile", request, path=shown(at), effect=Effect.MUTATION)
         except OutcomeUnknownError as exc:
             if not _is(await self._found_after(at, exc), Kind.FILE):
                 raise
         except ServerError as exc:
             await self._explain_creation(at, exc)
             raise UnsupportedError(
-                f"This storage does not create {shown(at)} empty. ({exc})", call="TouchFile", path=str(at)
+                f"This storage does not create {shown(at)} empty. ({exc})", call="TouchFile", path=shown(at)
             ) from exc
 
     async def delete(self, at: Location, *, lock: Lock | None = None) -> None:
         """See the port. A file in processing is tried again for some seconds; a lost answer counts as done when it is gone."""
         if not at.rel:
             # The root of a received share is its owner's folder (measured: the owner loses it).
-            raise NotPermittedError(f"{shown(at)} is a root and is not deleted from here.", call="Delete", path=str(at))
+            raise NotPermittedError(f"{shown(at)} is a root and is not deleted from here.", call="Delete", path=shown(at))
         request = provider_api_pb2.DeleteRequest(ref=reference(at), lock_id=lock.lock_id if lock else "")
         for seconds in (*_BUSY_BACKOFF_S, None):
             try:
-                await self._calls.invoke("Delete", request, path=str(at), effect=Effect.MUTATION)
+                await self._calls.invoke("Delete", request, path=shown(at), effect=Effect.MUTATION)
             except BusyError:
                 if seconds is None or not await pause(seconds):
                     raise
@@ -119,7 +128,9 @@ class Cs3Tree:
                 raise await self.with_holder(at, exc) from exc
             except (OutcomeUnknownError, ServerError) as exc:
                 # Two deletions in one millisecond are INTERNAL on driver local, a missing file is on OCM: gone is what was asked for.
-                if await self._found_after(at, exc) is not None:
+                found = await self._found_after(at, exc)
+                if found is not None:
+                    _refuse_locked(at, found, exc)
                     raise
             return
 
@@ -134,16 +145,18 @@ class Cs3Tree:
             source=reference(source), destination=reference(destination), lock_id=lock.lock_id if lock else ""
         )
         try:
-            await self._calls.invoke("Move", request, path=str(source), effect=Effect.MUTATION)
+            await self._calls.invoke("Move", request, path=shown(source), effect=Effect.MUTATION)
         except LockedError as exc:
             raise await self.with_holder(source, exc) from exc
         except NotFoundError as exc:
             await self._explain_move_not_found(source, destination, exc)
             raise
         except (OutcomeUnknownError, ServerError) as exc:
-            if await self._found_after(source, exc) is not None:
+            still_there = await self._found_after(source, exc)
+            if still_there is not None:
                 if isinstance(exc, OutcomeUnknownError):
                     raise
+                _refuse_locked(source, still_there, exc)
                 await self._explain_refused_move(source, destination, exc)
                 raise
             # Driver local reports INTERNAL also after the rename was done (its metadata rows collided).
@@ -155,9 +168,9 @@ class Cs3Tree:
         """See the port."""
         request = gateway_api_pb2.GetQuotaRequest(ref=reference(at))
         try:
-            response = await self._calls.invoke("GetQuota", request, path=str(at))
+            response = await self._calls.invoke("GetQuota", request, path=shown(at))
         except (ServerError, AccessDeniedError) as exc:
-            raise UnsupportedError(f"The storage of {shown(at)} does not tell its quota.", call="GetQuota", path=str(at)) from exc
+            raise UnsupportedError(f"The storage of {shown(at)} does not tell its quota.", call="GetQuota", path=shown(at)) from exc
         total = int(response.total_bytes)
         return Quota(total=total if 0 < total < _UNLIMITED else None, used=min(int(response.used_bytes), _UNLIMITED))
 
@@ -189,14 +202,16 @@ class Cs3Tree:
 
     async def _change_metadata(self, method: str, request: Any, at: Location) -> None:
         try:
-            await self._calls.invoke(method, request, path=str(at), effect=Effect.MUTATION)
+            await self._calls.invoke(method, request, path=shown(at), effect=Effect.MUTATION)
         except LockedError as exc:
             raise await self.with_holder(at, exc) from exc
         except ServerError as exc:
-            if await self._found_after(at, exc) is None:
-                raise NotFoundError(f"There is no {shown(at)}.", call=method, path=str(at)) from exc
+            found = await self._found_after(at, exc)
+            if found is None:
+                raise NotFoundError(f"There is no {shown(at)}.", call=method, path=shown(at)) from exc
+            _refuse_locked(at, found, exc)
             raise UnsupportedError(
-                f"The storage of {shown(at)} does not keep these attributes.", call=method, path=str(at)
+                f"The storage of {shown(at)} does not keep these attributes.", call=method, path=shown(at)
             ) from exc
 
     async def _found_after(self, at: Location, failure: Cs3FuseError) -> Entry | None:
@@ -210,33 +225,38 @@ class Cs3Tree:
 
     async def _explain_creation(self, at: Location, failure: Cs3FuseError) -> None:
         """Raise what an INTERNAL at a creation meant, as far as Stat can tell: lost a race, no parent, parent is a file."""
-        if await self._found_after(at, failure) is not None:
-            raise ExistsError(f"{shown(at)} exists already.", call=failure.call, path=str(at)) from failure
-        await self._explain_parent(at, failure)
+        try:
+            await self.stat(at)
+        except (NotFoundError, ServerError):
+            # Below a file, driver local answers INTERNAL even to Stat.
+            await self._explain_parent(at, failure)
+        except Cs3FuseError:
+            raise failure from failure.__cause__
+        else:
+            raise ExistsError(f"{shown(at)} exists already.", call=failure.call, path=shown(at)) from failure
 
     async def _explain_parent(self, at: Location, failure: Cs3FuseError) -> None:
         """Raise if there is no folder that could hold ``at``."""
         parent = await self._found_after(at.parent, failure)
         if parent is None:
             raise NotFoundError(
-                f"There is no {shown(at.parent)} to put {shown(at)} into.", call=failure.call, path=str(at.parent)
+                f"There is no {shown(at.parent)} to put {shown(at)} into.", call=failure.call, path=shown(at.parent)
             ) from failure
         if parent.kind is not Kind.DIRECTORY:
-            raise NotDirectoryError(f"{shown(at.parent)} is not a folder.", call=failure.call, path=str(at)) from failure
+            raise NotDirectoryError(f"{shown(at.parent)} is not a folder.", call=failure.call, path=shown(at)) from failure
 
     async def _explain_move_not_found(self, source: Location, destination: Location, failure: Cs3FuseError) -> None:
-        """OpenCloud says NOT_FOUND for a move between two of its spaces by id."""
-        if (
-            source.root != destination.root
-            and await self._found_after(source, failure) is not None
-            and await self._found_after(destination.parent, failure) is not None
-        ):
+        """Raise what was not found where it is not the source: the destination's folder, or a way between two spaces (OpenCloud)."""
+        if await self._found_after(source, failure) is None:
+            return
+        await self._explain_parent(destination, failure)
+        if source.root != destination.root:
             raise _crosses(source, destination) from failure
 
     async def _explain_refused_move(self, source: Location, destination: Location, failure: Cs3FuseError) -> None:
         """Raise what an INTERNAL at a move meant; the source is still there."""
         if await self._found_after(destination, failure) is not None:
-            raise ExistsError(f"{shown(destination)} exists already.", call="Move", path=str(destination)) from failure
+            raise ExistsError(f"{shown(destination)} exists already.", call="Move", path=shown(destination)) from failure
         await self._explain_parent(destination, failure)
         if source.root != destination.root:
             raise _crosses(source, destination) from failure
@@ -255,6 +275,13 @@ def locked_error(at: Location, lock: Any, refused: LockedError) -> LockedError:
     return LockedError(f"{shown(at)} is locked by {who}.", lock=lock, call=refused.call, path=refused.path, trace=refused.trace)
 
 
+def _refuse_locked(at: Location, found: Entry, failure: Cs3FuseError) -> None:
+    """Raise LockedError where an INTERNAL had a lock as its reason: EOS enforces its locks so, even against their holder."""
+    if found.lock is not None and isinstance(failure, ServerError):
+        refused = LockedError(str(failure), call=failure.call, path=failure.path, trace=failure.trace)
+        raise locked_error(at, found.lock, refused) from failure
+
+
 def _is(found: Entry | None, kind: Kind) -> bool:
     return found is not None and found.kind is kind
 
@@ -268,7 +295,7 @@ def _root_name(info: Any) -> str:
 def _refuse_impossible_move(source: Location, destination: Location) -> None:
     """What must not even be tried: OpenCloud loses a folder that is moved into itself."""
     if not source.rel:
-        raise NotPermittedError(f"{shown(source)} is a root and is not moved.", call="Move", path=str(source))
+        raise NotPermittedError(f"{shown(source)} is a root and is not moved.", call="Move", path=shown(source))
     by_path = isinstance(source.root, PathRoot)
     if by_path != isinstance(destination.root, PathRoot):
         raise _crosses(source, destination)
@@ -277,12 +304,14 @@ def _refuse_impossible_move(source: Location, destination: Location) -> None:
     else:
         into_itself = destination != source and destination.is_below(source)
     if into_itself:
-        raise BadRequestError(f"{shown(source)} cannot be moved into itself ({shown(destination)}).", call="Move", path=str(source))
+        raise BadRequestError(
+            f"{shown(source)} cannot be moved into itself ({shown(destination)}).", call="Move", path=shown(source)
+        )
 
 
 def _crosses(source: Location, destination: Location) -> CrossStorageError:
     return CrossStorageError(
-        f"{shown(source)} and {shown(destination)} are on two storages; copy instead.", call="Move", path=str(source)
+        f"{shown(source)} and {shown(destination)} are on two storages; copy instead.", call="Move", path=shown(source)
     )
 
 
@@ -303,5 +332,5 @@ def _utf8(values: Mapping[str, str], at: Location) -> dict[str, str]:
         for text in (*values, *values.values()):
             text.encode("utf-8")
     except UnicodeEncodeError as exc:
-        raise BadRequestError(f"An attribute of {shown(at)} is not UTF-8 text; CS3 keeps only text.", path=str(at)) from exc
+        raise BadRequestError(f"An attribute of {shown(at)} is not UTF-8 text; CS3 keeps only text.", path=shown(at)) from exc
     return dict(values)

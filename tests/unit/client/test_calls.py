@@ -119,13 +119,22 @@ async def test_a_refused_mutation_is_made_again_after_renewal(calls: Calls, stub
 
 
 async def test_a_good_token_is_not_renewed(calls: Calls, stub: FakeStub, tokens: FakeTokens) -> None:
-    """A refusal of the call itself costs one WhoAmI, not a sign-in, and a burst of refusals costs only one."""
+    """A refusal of the call itself costs a WhoAmI, not a sign-in."""
     stub.on("Stat", answer("Stat", "NOT_FOUND", "gateway could not find space for ref=x")).on("WhoAmI", KNOWN)
     for _ in range(5):
         with pytest.raises(errors.NotFoundError):
             await stat(calls)
-    assert stub.methods().count("WhoAmI") == 1
+    assert stub.methods() == ["Stat", "WhoAmI"] * 5
     assert tokens.refused == []
+
+
+async def test_a_token_that_was_good_a_moment_ago_is_not_trusted(calls: Calls, stub: FakeStub, tokens: FakeTokens) -> None:
+    """Expiry must never look like an empty folder, not even for seconds."""
+    stub.on("Stat", answer("Stat", "NOT_FOUND", "gateway could not find space for ref=x")).on("WhoAmI", KNOWN, UNKNOWN)
+    for _ in range(2):
+        with pytest.raises(errors.NotFoundError):
+            await stat(calls)
+    assert tokens.refused == ["token-1"]
 
 
 async def test_no_login_loop_where_new_tokens_are_refused_too(

@@ -193,3 +193,15 @@ async def test_public_links(client: Cs3Client, stub: FakeStub) -> None:
     assert root.id.opaque_id == "tOkEn"
     stub.on("Stat", answer("Stat", "INTERNAL"), answer("Stat", info=folder()))
     assert await client.link_root("tOkEn") == PathRoot("/public/tOkEn")
+
+
+async def test_identity_after_an_expired_token(client: Cs3Client, stub: FakeStub, tokens: FakeTokens) -> None:
+    """The token stands in the request too, which is then the old one."""
+    known = answer("WhoAmI", user=user_pb2.User(username="einstein"))
+
+    def by_token(request: Any) -> Any:
+        return known if request.token == "token-2" else answer("WhoAmI", "UNAUTHENTICATED", "error dismantling token")
+
+    stub.on("WhoAmI", by_token)
+    assert (await client.identity()).username == "einstein"
+    assert tokens.refused == ["token-1"]

@@ -75,12 +75,13 @@ CREATIONS = [("CreateContainer", lambda tree: tree.mkdir(A), folder()), ("TouchF
 @pytest.mark.parametrize(("method", "step", "made"), CREATIONS)
 async def test_a_lost_creation_is_settled(tree: Cs3Tree, stub: FakeStub, method: str, step: Step, made: object) -> None:
     """There now: done. Not there: unknown, for it may still come. Not to be learnt: unknown as well, never "nothing was done"."""
-    stub.on(method, LOST).on("Stat", answer("Stat", info=made))
+    before = [MISSING] if method == "TouchFile" else []
+    stub.on(method, LOST).on("Stat", *before, answer("Stat", info=made))
     await step(tree)
     stub.on("Stat", MISSING)
     with pytest.raises(errors.OutcomeUnknownError):
         await step(tree)
-    stub.on("Stat", answer("Stat", "INTERNAL"))
+    stub.on("Stat", *before, answer("Stat", "INTERNAL"))
     with pytest.raises(errors.OutcomeUnknownError):
         await step(tree)
     assert stub.methods().count(method) == 3
@@ -92,7 +93,8 @@ async def test_a_lost_creation_over_another_kind_is_not_ours(
 ) -> None:
     """A file where a folder was to be made is somebody else's."""
     other = info() if made.type == resources_pb2.RESOURCE_TYPE_CONTAINER else folder()
-    stub.on(method, LOST).on("Stat", answer("Stat", info=other))
+    before = [MISSING] if method == "TouchFile" else []
+    stub.on(method, LOST).on("Stat", *before, answer("Stat", info=other))
     with pytest.raises(errors.OutcomeUnknownError):
         await step(tree)
 
@@ -113,6 +115,14 @@ async def test_internal_at_a_creation_is_explained(tree: Cs3Tree, stub: FakeStub
     stub.on("Stat", stat_by_path(home=folder()))
     with pytest.raises(errors.ServerError if method == "CreateContainer" else errors.UnsupportedError):
         await step(tree)
+
+
+async def test_touch_never_touches_what_is_there(tree: Cs3Tree, stub: FakeStub) -> None:
+    """EOS and cephmount answer OK for it, OCM would empty it."""
+    stub.on("Stat", stat_by_path(a=info()))
+    with pytest.raises(errors.ExistsError):
+        await tree.create(A)
+    assert stub.methods() == ["Stat"]
 
 
 async def test_touch_without_a_reason_is_unsupported(tree: Cs3Tree, stub: FakeStub) -> None:
@@ -255,7 +265,7 @@ async def test_moves_between_storages(tree: Cs3Tree, stub: FakeStub) -> None:
     stub.on("Move", broken("UNIMPLEMENTED", "method not implemented"))
     with pytest.raises(errors.CrossStorageError):
         await tree.move(A, B)
-    stub.on("Move", answer("Move", "NOT_FOUND", "move: error: not found"))
+    stub.on("Move", answer("Move", "NOT_FOUND", "move: error: not found")).on("Stat", answer("Stat", info=folder()))
     with pytest.raises(errors.CrossStorageError):
         await tree.move(one, two)
     with pytest.raises(errors.CrossStorageError):
