@@ -111,4 +111,11 @@ async def _within(scope_s: float, limiter: trio.CapacityLimiter | None, call: Ca
 
 def _report(error: Cs3FuseError, number: int) -> None:
     level = log.debug if isinstance(error, _ORDINARY) else log.warning
-    level("request_failed", errno=errno.errorcode.get(number, number), reason=str(error), call=error.call, trace=error.trace)
+    level(
+        "request_failed",
+        errno=errno.errorcode.get(number, number),
+        reason=str(error),
+        path=error.path,
+        call=error.call,
+        trace=error.trace,
+    )

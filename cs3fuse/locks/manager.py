@@ -366,6 +366,27 @@ class LeaseManager:
                 _LOG.warning("lock could not be released, it expires by itself", path=str(at), reason=str(exc))
         self._registry.remove(at)
 
+    async def settle(self, at: Location) -> Lock | None:
+        """The lock to send along with a delete, a rename or metadata: ours while it is held; else a release on its way is done first.
+
+        Without that our own unlock, which close(2) does not wait for, would make the next unlink(2) fail with EBUSY.
+
+        Cancellation: the release stays on its way in the background.
+        """
+        if at in self._unreleased:
+            async with self._turn(at):
+                lock = self._unreleased.get(at)
+                if lock is not None:
+                    await self._unlock(at, lock)
+                    self._unreleased.pop(at, None)
+                    self._doubtful.discard(at)
+        return self.lock_at(at)
+
+    async def drain(self) -> None:
+        """Carry out every release that is on its way: at the end of the mount no lock may be left behind."""
+        for at in list(self._unreleased):
+            await self.settle(at)
+
     def moved(self, lease: Lease, at: Location) -> None:
         """See ``Lease.rebind``."""
         if self._leases.get(lease.at) is lease:

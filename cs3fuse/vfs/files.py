@@ -27,7 +27,7 @@ from cs3fuse.errors import (
     NotPermittedError,
     StaleError,
 )
-from cs3fuse.model import Entry, Fh, Ino, Kind, Lock
+from cs3fuse.model import Entry, Fh, Ino, Kind
 from cs3fuse.vfs.attributes import READ_FILE, WRITE_FILE, Attributes
 from cs3fuse.vfs.inodes import Node
 from cs3fuse.vfs.names import check_name
@@ -37,11 +37,7 @@ from cs3fuse.vfs.times import same_second, set_mtime
 log = structlog.get_logger(__name__)
 
 _READ_PIECE_BYTES = 1 << 20
-
-
-def lock_of(file: OpenFile) -> Lock | None:
-    """The lock under which the file may be written now; None without a lease or after its loss."""
-    return file.lease.lock if file.lease is not None else None
+_RELEASE_S = 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -316,7 +312,8 @@ class Files:
             if self._handle(opened.fh).file.writers == 1:
                 await self.flush(opened.fh)
         finally:
-            await self._release_shielded(opened.fh)
+            with trio.move_on_after(_RELEASE_S, shield=True):
+                await self.release(opened.fh)
 
     async def flush(self, fh: Fh) -> None:
         """close(2) of one descriptor: commit what was written; the program gets the server's error.
@@ -351,7 +348,7 @@ class Files:
             return
         at = file.node.location
         try:
-            self.touched(file, await set_mtime(self._state, at, wanted_ns, lock_of(file)))
+            self.touched(file, await set_mtime(self._state, at, wanted_ns, await self._state.leases.settle(at)))
         except Cs3FuseError as error:
             log.info("mtime_not_set", path=str(at), reason=str(error))
 
@@ -414,10 +411,6 @@ class Files:
             if session is not None:
                 file.is_tainted = session.state != "clean"
                 session.close()
-
-    async def _release_shielded(self, fh: Fh) -> None:
-        with trio.move_on_after(30, shield=True):
-            await self.release(fh)
 
     def _forget(self, file: OpenFile) -> None:
         """Nothing has the file open: let go of its content."""

@@ -33,10 +33,10 @@ from cs3fuse.errors import (
 )
 from cs3fuse.model import Entry, Fh, Ino, Kind, Location, Quota
 from cs3fuse.vfs.attributes import Attributes, mode_of
-from cs3fuse.vfs.files import Files, lock_of
+from cs3fuse.vfs.files import Files
 from cs3fuse.vfs.inodes import Node
 from cs3fuse.vfs.names import check_name
-from cs3fuse.vfs.state import OpenFile, VfsState
+from cs3fuse.vfs.state import VfsState
 from cs3fuse.vfs.times import set_mtime
 
 log = structlog.get_logger(__name__)
@@ -245,7 +245,7 @@ class Tree:
             self._check_deletable(at, entry)
             if file is not None:
                 await self._files.keep_readable(file)
-            await self._delete(at, file)
+            await self._delete(at)
         if session is not None:
             session.abandon()
         if node is not None:
@@ -267,7 +267,7 @@ class Tree:
             raise NotDirectoryError(f"{at} is not a directory.", path=str(at))
         self._check_deletable(at, entry)
         await self._require_empty(at)
-        await self._delete(at, None)
+        await self._delete(at)
         node = state.inodes.child(parent, name)
         if node is not None:
             state.inodes.unlink(node)
@@ -278,10 +278,10 @@ class Tree:
         if listed or self._unsent_below(at):
             raise NotEmptyError(f"{at} is not empty.", path=str(at))
 
-    async def _delete(self, at: Location, file: OpenFile | None) -> None:
+    async def _delete(self, at: Location) -> None:
         """Delete, waiting while the server still processes the content (bounded by the caller's deadline)."""
         state = self._state
-        lock = lock_of(file) if file is not None else None
+        lock = await state.leases.settle(at)
         delay_s = _BUSY_FIRST_DELAY_S
         while True:
             try:
@@ -324,7 +324,7 @@ class Tree:
         await self._settle_writes(destination)
         target = await self._stat_or_none(destination)
         if target is None:
-            await self._move(source, destination, node)
+            await self._move(source, destination)
         elif no_replace:
             raise ExistsError(f"{destination} exists.", path=str(destination))
         else:
@@ -347,10 +347,9 @@ class Tree:
         except NotFoundError:
             return None
 
-    async def _move(self, source: Location, destination: Location, node: Node | None) -> None:
+    async def _move(self, source: Location, destination: Location) -> None:
         state = self._state
-        file = state.open_files.get(node.ino) if node is not None else None
-        lock = lock_of(file) if file is not None else None
+        lock = await state.leases.settle(source)
         try:
             await state.tree.move(source, destination, lock=lock)
         finally:
@@ -365,8 +364,8 @@ class Tree:
             if target.kind is not Kind.DIRECTORY:
                 raise NotDirectoryError(f"{destination} is not a directory.", path=str(destination))
             await self._require_empty(destination)
-            await self._delete(destination, None)
-            await self._move(source, destination, node)
+            await self._delete(destination)
+            await self._move(source, destination)
             return
         if target.kind is Kind.DIRECTORY:
             raise IsDirectoryError(f"{destination} is a directory.", path=str(destination))
@@ -381,8 +380,8 @@ class Tree:
                 destination,
                 target,
                 source_session=file.session if file is not None else None,
-                source_lock=lock_of(file) if file is not None else None,
-                destination_lock=lock_of(target_file) if target_file is not None else None,
+                source_lock=await state.leases.settle(source),
+                destination_lock=await state.leases.settle(destination),
             )
         finally:
             state.metadata.forget(source)
@@ -459,7 +458,7 @@ class Tree:
             return
         if not node.is_linked:
             return
-        entry = await set_mtime(state, node.location, mtime_ns, lock_of(file) if file is not None else None)
+        entry = await set_mtime(state, node.location, mtime_ns, await state.leases.settle(node.location))
         if file is not None and file.handles:
             self._files.touched(file, entry)
 

@@ -13,8 +13,8 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 
 from cs3fuse.errors import BadRequestError, NoAttributeError, NotPermittedError, UnsupportedError
-from cs3fuse.model import Entry, Ino, Lock
-from cs3fuse.vfs.files import Files, lock_of
+from cs3fuse.model import Entry, Ino
+from cs3fuse.vfs.files import Files
 from cs3fuse.vfs.inodes import Node
 from cs3fuse.vfs.state import VfsState
 from cs3fuse.vfs.tree import Tree
@@ -105,7 +105,9 @@ class Xattrs:
         if len(value) > _VALUE_MAX_BYTES:
             raise BadRequestError(f"The value of {name} has more than {_VALUE_MAX_BYTES} bytes.")
         node = self._state.inodes.get(ino)
-        await self._state.tree.set_metadata(node.location, {key: encode_value(value)}, lock=self._lock(ino))
+        await self._state.tree.set_metadata(
+            node.location, {key: encode_value(value)}, lock=await self._state.leases.settle(node.location)
+        )
         await self._refresh(node)
 
     async def remove(self, ino: Ino, name: str) -> None:
@@ -114,7 +116,7 @@ class Xattrs:
         node, entry = await self._tree.entry(ino)
         if key not in entry.metadata:
             raise NoAttributeError(f"{node.location} has no attribute {name}.", path=str(node.location))
-        await self._state.tree.unset_metadata(node.location, [key], lock=self._lock(ino))
+        await self._state.tree.unset_metadata(node.location, [key], lock=await self._state.leases.settle(node.location))
         await self._refresh(node)
 
     def _writable_key(self, name: str) -> str:
@@ -128,10 +130,6 @@ class Xattrs:
         if self._state.options.is_read_only:
             raise NotPermittedError(f"{name}: this mount is read-only.")
         return key
-
-    def _lock(self, ino: Ino) -> Lock | None:
-        file = self._state.open_files.get(ino)
-        return lock_of(file) if file is not None else None
 
     async def _refresh(self, node: Node) -> None:
         """See the change at once, also in an open file."""

@@ -37,7 +37,9 @@ async def signed_in(emulator: EmulatorThread, user: str = "einstein") -> AsyncIt
 
 
 @asynccontextmanager
-async def running_mount(emulator: EmulatorThread, folder: Path, user: str = "einstein", path: str = "", **options: object) -> AsyncIterator[Mount]:
+async def running_mount(
+    emulator: EmulatorThread, folder: Path, user: str = "einstein", path: str = "", **options: object
+) -> AsyncIterator[Mount]:
     """Everything of a mount but the kernel; ended in order, unsent bytes stay in ``folder``."""
     source = f"cs3+plain://127.0.0.1:{emulator.grpc_port}{path}"
     settings = MountOptions(source=source, user=user, secret=SecretStr(SECRETS[user]), **options)  # type: ignore[arg-type]

@@ -333,3 +333,29 @@ async def test_cancelled_acquire_leaves_nothing(
 async def test_check_period_is_short_against_a_lease() -> None:
     """The clock is looked at often enough to refresh in time."""
     assert CHECK_EVERY_S < 10
+
+
+async def test_a_release_on_its_way_is_done_before_a_delete(
+    managing: Managing, server: FakeServer, autojump_clock: MockClock
+) -> None:
+    """Our own unlock, which close does not wait for, must not make the next unlink fail."""
+    async with managing() as manager:
+        lease = await manager.acquire(AT, entry(server))
+        assert lease is not None
+        assert await manager.settle(AT) == lease.lock
+        lease.release()
+        assert await manager.settle(AT) is None
+        assert server.files["a.txt"].locked_by is None
+
+
+async def test_a_release_given_up_is_still_done(managing: Managing, server: FakeServer, autojump_clock: MockClock) -> None:
+    """Whoever waits for the release may be cancelled; the lock goes all the same."""
+    async with managing() as manager:
+        lease = await manager.acquire(AT, entry(server))
+        assert lease is not None
+        lease.release()
+        with trio.CancelScope() as scope:
+            scope.cancel()
+            await manager.settle(AT)
+        await trio.testing.wait_all_tasks_blocked()
+        assert server.files["a.txt"].locked_by is None
