@@ -39,7 +39,8 @@ class ControlClient:
 
     def _send(self, method: str, path: str, body: Any = None) -> Any:
         data = None if body is None else json.dumps(body).encode()
-        request = urllib.request.Request(self._url + path, data, {"Content-Type": "application/json"}, method=method)
+        headers = {"Content-Type": "application/json"}
+        request = urllib.request.Request(self._url + path, data, headers, method=method)  # noqa: S310 - http or https only
         try:
             with self._opener.open(request, timeout=_TIMEOUT_S) as answer:
                 return json.load(answer)

@@ -144,8 +144,8 @@ class DataGateway:
         self, request: web.Request, sink: UploadSink, effects: tuple[FaultRule, ...], entry: Served
     ) -> web.StreamResponse:
         """Stream a body into a sink and answer as the sink says."""
-        limit, early = _limit(effects, "request"), _early_answer(effects)
-        stop = early.after_bytes if early is not None else limit
+        breaker, early = _breaker(effects, "request"), _early_answer(effects)
+        stop = early.after_bytes if early is not None else (breaker.reset_after_bytes if breaker is not None else None)
         content = request.content
         try:
             while chunk := await content.readany():
@@ -163,7 +163,7 @@ class DataGateway:
                 raise _BrokenError
         except (_BrokenError, ConnectionError, web.RequestPayloadError):
             await sink.broken()
-            _break(request, reset=any(rule.reset_after_bytes is not None and rule.how == "reset" for rule in effects))
+            _break(request, reset=breaker is not None and breaker.how == "reset")
             raise _BrokenError from None
         except OSError as error:
             # The disk below the emulator is full.
@@ -202,9 +202,9 @@ class DataGateway:
                 return answer
             if download.abort or download.file is None:
                 raise _BrokenError
-            limit = _limit(effects, "response")
+            breaker = _breaker(effects, "response")
             for piece in pieces:
-                await _send_piece(request, answer, download, piece, entry, limit)
+                await _send_piece(request, answer, download, piece, entry, breaker)
             if entry.sent < (answer.content_length or 0):
                 # Announced more than there is: the client must see a short body, not a wait.
                 raise _BrokenError
@@ -244,10 +244,11 @@ async def _send_piece(
     download: Download,
     piece: bytes | tuple[int, int],
     entry: Served,
-    limit: int | None,
+    breaker: FaultRule | None,
 ) -> None:
     """Send bytes or a part of the file, never more than announced or than the fault allows."""
     allowed = (response.content_length or 0) - entry.sent
+    limit = breaker.reset_after_bytes if breaker is not None else None
     if limit is not None:
         allowed = min(allowed, limit - entry.sent)
     file = download.file
@@ -260,9 +261,9 @@ async def _send_piece(
         offset, length = piece
         length = min(length, allowed)
         entry.sent += await _send_file(request, response, file, offset, length)
-    if limit is not None and entry.sent >= limit:
+    if breaker is not None and limit is not None and entry.sent >= limit:
         await _flush(request)
-        _break(request, reset=True)
+        _break(request, reset=breaker.how == "reset")
         raise _BrokenError
 
 
@@ -304,10 +305,10 @@ def _break(request: web.Request, *, reset: bool = False) -> None:
     transport.abort()
 
 
-def _limit(effects: tuple[FaultRule, ...], direction: str) -> int | None:
-    """After how many body bytes the connection breaks [bytes]."""
-    limits = [rule.reset_after_bytes for rule in effects if rule.reset_after_bytes is not None and rule.direction == direction]
-    return min(limits, default=None)
+def _breaker(effects: tuple[FaultRule, ...], direction: str) -> FaultRule | None:
+    """The rule that breaks the connection first in this direction."""
+    rules = [rule for rule in effects if rule.reset_after_bytes is not None and rule.direction == direction]
+    return min(rules, key=lambda rule: rule.reset_after_bytes or 0, default=None)
 
 
 def _early_answer(effects: tuple[FaultRule, ...]) -> FaultRule | None:

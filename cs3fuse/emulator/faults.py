@@ -175,7 +175,7 @@ class Served:
         kind: grpc or http.
         name: RPC name or HTTP method.
         path: path below the root, as far as known.
-        code: CS3 code, gRPC code or HTTP status; "dropped" when no answer went out.
+        code: CS3 code, gRPC code or HTTP status; "dropped" when no answer went out, empty while the call is running.
         received: body bytes of the request (HTTP).
         sent: body bytes of the answer (HTTP).
         started: seconds since the epoch.
@@ -203,16 +203,17 @@ class CallLog:
         self._numbers = count(1)
 
     def begin(self, kind: str, name: str) -> Served:
-        """A new entry, logged when it is finished."""
-        return Served(next(self._numbers), kind, name, "", started=time.time())
+        """A new entry: a call counts from its beginning, what became of it is filled in."""
+        entry = Served(next(self._numbers), kind, name, "", started=time.time())
+        self._entries.append(entry)
+        return entry
 
     def finish(self, entry: Served) -> None:
         """The answer went out."""
         entry.duration_s = time.time() - entry.started
-        self._entries.append(entry)
 
     def entries(self, since: int = 0) -> list[Served]:
-        """Finished calls whose number is larger than `since`."""
+        """Calls whose number is larger than `since`, those still running included."""
         return [entry for entry in list(self._entries) if entry.number > since]
 
     def clear(self) -> None:

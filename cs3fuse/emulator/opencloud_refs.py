@@ -118,6 +118,7 @@ class OpenCloudReferences(NodeProfile):
         return Refusal(proto.PERMISSION_DENIED, f"{_AUTHENTICATE}: invalid credentials: {client_id}")
 
     def link_owner(self, token: str, secret: str) -> User:
+        """No link is known here."""
         raise Refusal(proto.NOT_FOUND, f"{_AUTHENTICATE}: not found: unknown token")
 
     def _signed_in(self, kind: str, client_id: str, secret: str) -> User:

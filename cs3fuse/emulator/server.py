@@ -197,7 +197,7 @@ class EmulatorThread:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._ended: asyncio.Event | None = None
         self._ready = threading.Event()
-        self._failure: BaseException | None = None
+        self._failure: Exception | None = None
         self._thread = threading.Thread(target=self._run, name="cs3-emulator", daemon=True)
 
     @property
@@ -233,9 +233,8 @@ class EmulatorThread:
     def _run(self) -> None:
         try:
             asyncio.run(self._main())
-        except BaseException as error:  # handed to the thread that waits in __enter__
+        except (OSError, RuntimeError, ValueError) as error:  # told by __enter__ in the thread that waits there
             self._failure = error
-            raise
         finally:
             self._ready.set()
 

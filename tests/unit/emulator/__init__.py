@@ -1,0 +1,1 @@
+"""Tests of the embedded gateway's modules; the profiles are asked without sockets, the servers over loopback."""
