@@ -93,6 +93,7 @@ class FakeServer:
     after: dict[str, deque[Callable[[], None]]] = field(default_factory=lambda: defaultdict(deque))
     calls: list[str] = field(default_factory=list)
     history: list[tuple[str, bytes]] = field(default_factory=list)
+    silently_overwritten: list[bytes] = field(default_factory=list)
     down: Cs3FuseError | None = None
     has_locks: bool = False
     paused: trio.Event | None = None
@@ -274,6 +275,7 @@ class FakeServer:
             raise OutcomeUnknownError("The connection was reset.")
         if isinstance(fault, Reset):
             if self.profile == "reva":
+                self._note_overwrite(rel, expect)
                 self.put(rel, body[: fault.after])
             elif fault.after >= len(body):
                 self._commit(rel, body, source, expect)
@@ -284,11 +286,18 @@ class FakeServer:
         return None if self.profile == "reva" else self.files[rel].etag
 
     def _commit(self, rel: str, body: bytes, source: UploadSource, expect: Expectation) -> None:
+        self._note_overwrite(rel, expect)
         if self.profile == "opencloud":
             self._check_conditions(rel, expect, None, locks=False)  # checked again at the PUT
         self.put(rel, body)
         if self.profile == "opencloud":
             self.files[rel].mtime_ns = source.mtime_ns
+
+    def _note_overwrite(self, rel: str, expect: Expectation) -> None:
+        """What a server without conditions cannot see: an upload over a version that its sender did not know."""
+        old = self.files.get(rel)
+        if old is not None and (isinstance(expect, ExpectAbsent) or expect.etag != old.etag):
+            self.silently_overwritten.append(old.content)
 
     def _check_conditions(self, rel: str, expect: Expectation, lock: Lock | None, *, locks: bool = True) -> None:
         if rel in self.directories:

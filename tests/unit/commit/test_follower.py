@@ -1,0 +1,102 @@
+"""The digest that follows a writer is that of the bytes, or none."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import pytest
+import trio
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cs3fuse.commit import follower as module
+from cs3fuse.commit.staging import StagedFile
+from tests.unit.commit.conftest import Running
+from tests.unit.commit.fakes import HOME, FakeServer
+
+STEPS = st.lists(
+    st.one_of(
+        st.tuples(st.just("append"), st.integers(1, 20)),
+        st.tuples(st.just("write"), st.integers(0, 60)),
+        st.tuples(st.just("truncate"), st.integers(0, 60)),
+        st.tuples(st.just("follow"), st.just(0)),
+    ),
+    max_size=25,
+)
+
+
+@given(steps=STEPS)
+@settings(max_examples=150, deadline=None)
+def test_digest_is_that_of_the_bytes_or_none(steps: list[tuple[str, int]], tmp_path_factory: pytest.TempPathFactory) -> None:
+    """However writes and steps of the digest interleave."""
+
+    async def run() -> None:
+        staged = StagedFile.create(tmp_path_factory.getbasetemp(), lower_size=0)
+        content = bytearray()
+        for step, (kind, value) in enumerate(steps):
+            data = bytes([step + 1]) * (value if kind == "append" else 5)
+            if kind == "follow":
+                await staged.follow()
+            elif kind == "truncate":
+                staged.truncate(value)
+                del content[value:]
+                content.extend(bytes(value - len(content)))
+            else:
+                offset = len(content) if kind == "append" else value
+                staged.write(offset, memoryview(data))
+                content.extend(bytes(max(0, offset - len(content))))
+                content[offset : offset + len(data)] = data
+        assert staged.follower is not None
+        digest = await staged.follower.result(staged.fd, staged.size)
+        assert digest in {None, hashlib.sha1(content).hexdigest()}
+        if not any(kind in {"write", "truncate"} for kind, _ in steps):
+            assert digest is not None, "a file that is only appended to is never read twice"
+        staged.discard()
+
+    trio.run(run)
+
+
+async def test_large_sequential_file_is_followed(running: Running, server: FakeServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The session lets the digest follow, and the upload carries the right one (the fake server checks it)."""
+    monkeypatch.setattr(module, "STEP_BYTES", 1000)
+    fed: list[tuple[int, int]] = []
+    real = module.feed
+
+    def feed(digest, fd: int, start: int, stop: int) -> int:
+        fed.append((start, stop))
+        return real(digest, fd, start, stop)
+
+    monkeypatch.setattr(module, "feed", feed)
+    async with running() as engine:
+        session = engine.begin(HOME.child("a"), None, created=True)
+        for index in range(100):
+            await session.write(index * 100, bytes([index]) * 100)
+            await trio.lowlevel.checkpoint()
+        await session.commit()
+    assert len(server.content("a")) == 10_000
+    assert len(fed) > 3
+    assert [start for start, _ in fed[1:]] == [stop for _, stop in fed[:-1]], "each byte is digested once"
+
+
+async def test_overwritten_prefix_is_digested_anew(running: Running, server: FakeServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A header that is written last (HDF5, ROOT) does not give a wrong digest."""
+    monkeypatch.setattr(module, "STEP_BYTES", 1000)
+    async with running() as engine:
+        session = engine.begin(HOME.child("a"), None, created=True)
+        for index in range(30):
+            await session.write(index * 100, bytes([index]) * 100)
+            await trio.lowlevel.checkpoint()
+        await session.write(0, b"header")
+        await session.commit()
+    assert server.content("a").startswith(b"header\0\0")
+
+
+def test_staged_prefix(tmp_path: Path) -> None:
+    """Only bytes without a gap before them count."""
+    staged = StagedFile.create(tmp_path, lower_size=0)
+    staged.write(10, memoryview(b"x"))
+    assert staged.prefix == 0
+    staged.write(0, memoryview(b"x" * 10))
+    assert staged.prefix == 11
+    staged.discard()
