@@ -24,6 +24,7 @@ from cs3fuse.errors import (
     LockedError,
     NotDirectoryError,
     NotFoundError,
+    OutcomeUnknownError,
 )
 from cs3fuse.model import ByteRange, Entry, Kind, Location, Lock
 from cs3fuse.ports import ExpectAbsent, Expectation, ExpectEtag, Fetched, Sink, UploadSource
@@ -115,39 +116,47 @@ class Cs3Data:
             request.if_match = expect.etag
         # Until the PUT nothing is stored, except for an empty file.
         effect = Effect.MUTATION if source.size == 0 else Effect.READ
+        refused: Cs3FuseError
         try:
             response = await self._calls.invoke("InitiateFileUpload", request, path=shown(at), effect=effect)
-        except LockedError as exc:
-            raise await self._tree.with_holder(at, exc) from exc
-        except (ConflictError, NotFoundError) as exc:
-            raise await self._refused_initiation(at, expect, exc) from exc
-        ticket = choose_upload(response.protocols, shown(at))
-        self._pool.check_url(ticket.url)
-        return ticket
+        except (LockedError, ConflictError, NotFoundError) as exc:
+            refused = exc
+        else:
+            ticket = choose_upload(response.protocols, shown(at))
+            self._pool.check_url(ticket.url)
+            return ticket
+        if isinstance(refused, LockedError):
+            raise await self._tree.with_holder(at, refused)
+        await self._explain_refused_initiation(at, expect, refused)
+        raise refused
 
-    async def _refused_initiation(self, at: Location, expect: Expectation, refused: Cs3FuseError) -> Cs3FuseError:
-        """What a failed precondition was: OpenCloud uses one code for a wrong etag, a directory as target and a missing parent."""
-        found = await self._found(at)
+    async def _explain_refused_initiation(self, at: Location, expect: Expectation, refused: Cs3FuseError) -> None:
+        """Raise what a failed precondition was: OpenCloud has one code for a wrong etag, a directory as target and a missing parent."""
+        found = await self._found_after(at, refused)
         if found is not None:
             if found.kind is Kind.DIRECTORY:
-                return IsDirectoryError(f"{shown(at)} is a folder.", call=refused.call, path=shown(at))
-            return refused
-        parent = await self._found(at.parent)
+                raise IsDirectoryError(f"{shown(at)} is a folder.", call=refused.call, path=shown(at)) from refused
+            return
+        parent = await self._found_after(at.parent, refused)
         if parent is None:
-            return NotFoundError(
+            raise NotFoundError(
                 f"There is no {shown(at.parent)} to put {shown(at)} into.", call=refused.call, path=shown(at.parent)
-            )
+            ) from refused
         if parent.kind is not Kind.DIRECTORY:
-            return NotDirectoryError(f"{shown(at.parent)} is not a folder.", call=refused.call, path=shown(at))
+            raise NotDirectoryError(f"{shown(at.parent)} is not a folder.", call=refused.call, path=shown(at)) from refused
         if isinstance(expect, ExpectEtag):
-            return ConflictError(f"{shown(at)} was deleted by somebody else meanwhile.", call=refused.call, path=shown(at))
-        return refused
+            raise ConflictError(
+                f"{shown(at)} was deleted by somebody else meanwhile.", call=refused.call, path=shown(at)
+            ) from refused
 
-    async def _found(self, at: Location) -> Entry | None:
+    async def _found_after(self, at: Location, failure: Cs3FuseError) -> Entry | None:
+        """What is there, None for nothing; the failure where that cannot be learnt."""
         try:
             return await self._tree.stat(at)
         except NotFoundError:
             return None
+        except Cs3FuseError:
+            raise failure from failure.__cause__
 
     async def _settled_empty(self, at: Location, expect: Expectation) -> Entry | None:
         """The empty file that is there already, None if a PUT is needed.
@@ -155,7 +164,8 @@ class Cs3Data:
         OpenCloud creates or empties the file at the initiation and answers 400 to the PUT; Reva waits for the PUT, and would put it over
         whatever is there: what this Stat shows is checked on the way.
         """
-        found = await self._found(at)
+        unknown = OutcomeUnknownError(f"Whether {shown(at)} is empty now is not known.", call="InitiateFileUpload", path=shown(at))
+        found = await self._found_after(at, unknown)
         if found is None:
             return None
         if found.kind is not Kind.FILE:

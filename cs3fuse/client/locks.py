@@ -7,6 +7,7 @@ Source: provider_api.proto SetLock, GetLock, RefreshLock, Unlock; resources.prot
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import structlog
 from cs3.storage.provider.v1beta1 import provider_api_pb2, resources_pb2
@@ -40,26 +41,28 @@ class Cs3Locks:
     async def set_lock(self, at: Location, lock: Lock) -> None:
         """See the port. LockedError carries the holder where the server tells it; a lost answer counts as done when the lock is ours."""
         request = provider_api_pb2.SetLockRequest(ref=reference(at), lock=_message(lock))
-        try:
-            await self._calls.invoke("SetLock", request, path=shown(at), effect=Effect.MUTATION)
-        except LockedError as exc:
-            raise await self._with_holder(at, exc) from exc
-        except OutcomeUnknownError as exc:
-            if not await self._is_held(at, lock, exc):
-                raise
-        except ServerError as exc:
-            raise await self._unsupported(at, exc) from exc
+        failure = await self._try("SetLock", request, at)
+        if failure is None:
+            return
+        if isinstance(failure, LockedError):
+            raise await self._with_holder(at, failure)
+        if isinstance(failure, OutcomeUnknownError) and await self._is_held(at, lock, failure):
+            return
+        raise await self._explained(at, failure)
 
     async def get_lock(self, at: Location) -> LockInfo | None:
         """See the port."""
         request = provider_api_pb2.GetLockRequest(ref=reference(at))
+        failure: Cs3FuseError
         try:
             response = await self._calls.invoke("GetLock", request, path=shown(at))
         except NotFoundError:
             return None
         except ServerError as exc:
-            raise await self._unsupported(at, exc) from exc
-        return decode.lock_info(response.lock) if response.lock.lock_id else None
+            failure = exc
+        else:
+            return decode.lock_info(response.lock) if response.lock.lock_id else None
+        raise await self._explained(at, failure)
 
     async def refresh_lock(self, at: Location, lock: Lock) -> None:
         """See the port. ``existing_lock_id`` is sent: a lock of the same program but another id is not ours."""
@@ -69,11 +72,19 @@ class Cs3Locks:
     async def unlock(self, at: Location, lock: Lock) -> None:
         """See the port. A lost answer counts as done when the lock is not ours any more."""
         request = provider_api_pb2.UnlockRequest(ref=reference(at), lock=_message(lock))
+        failure = await self._try("Unlock", request, at)
+        if failure is None:
+            return
+        if not isinstance(failure, OutcomeUnknownError) or await self._is_held(at, lock, failure):
+            raise failure
+
+    async def _try(self, method: str, request: Any, at: Location) -> Cs3FuseError | None:
+        """Make a call that changes something; its failure, or None."""
         try:
-            await self._calls.invoke("Unlock", request, path=shown(at), effect=Effect.MUTATION)
-        except OutcomeUnknownError as exc:
-            if await self._is_held(at, lock, exc):
-                raise
+            await self._calls.invoke(method, request, path=shown(at), effect=Effect.MUTATION)
+        except Cs3FuseError as exc:
+            return exc
+        return None
 
     async def _is_held(self, at: Location, lock: Lock, failure: OutcomeUnknownError) -> bool:
         """Whether the lock is ours after an answer was lost; the failure itself where that cannot be learnt either."""
@@ -92,10 +103,16 @@ class Cs3Locks:
             holder = None
         return refused if holder is None else locked_error(at, holder, refused)
 
-    async def _unsupported(self, at: Location, failure: ServerError) -> Cs3FuseError:
+    async def _explained(self, at: Location, failure: Cs3FuseError) -> Cs3FuseError:
         """What INTERNAL means at a lock call: no such file, or no locks on this storage (Reva never says UNIMPLEMENTED)."""
+        if not isinstance(failure, ServerError):
+            return failure
         await self._tree.stat(at)
-        return UnsupportedError(f"The storage of {shown(at)} has no locks.", call=failure.call, path=shown(at), trace=failure.trace)
+        explained = UnsupportedError(
+            f"The storage of {shown(at)} has no locks.", call=failure.call, path=failure.path, trace=failure.trace
+        )
+        explained.__cause__ = failure
+        return explained
 
 
 def _message(lock: Lock) -> resources_pb2.Lock:

@@ -16,6 +16,7 @@ from cs3.types.v1beta1 import types_pb2
 
 from cs3fuse.client import decode
 from cs3fuse.client.calls import Calls, Effect, pause
+from cs3fuse.client.errors import printable
 from cs3fuse.client.references import absolute_path, check_new_name, name_problem, reference, shown
 from cs3fuse.errors import (
     AccessDeniedError,
@@ -33,7 +34,7 @@ from cs3fuse.errors import (
     ServerError,
     UnsupportedError,
 )
-from cs3fuse.model import Entry, Kind, Location, Lock, PathRoot, Quota
+from cs3fuse.model import Entry, Kind, Location, Lock, LockInfo, PathRoot, Quota
 
 # Listings above this size are converted in a thread: about 10 microseconds an entry would hold up every other request.
 _LARGE_LISTING = 1000
@@ -65,9 +66,11 @@ class Cs3Tree:
         try:
             response = await self._calls.invoke("ListContainer", request, path=shown(at))
         except ServerError:
+            response = None
+        if response is None:
             # Driver local says INTERNAL for a file, OCM and cephmount even for a missing folder.
             if (await self.stat(at)).kind is not Kind.DIRECTORY:
-                raise NotDirectoryError(f"{shown(at)} is not a folder.", call="ListContainer", path=shown(at)) from None
+                raise NotDirectoryError(f"{shown(at)} is not a folder.", call="ListContainer", path=shown(at))
             response = await self._calls.invoke("ListContainer", request, path=shown(at))
         if len(response.infos) < _LARGE_LISTING:
             return decode.listing(response.infos, at)
@@ -77,14 +80,9 @@ class Cs3Tree:
         """See the port. A lost answer counts as done when the folder is there."""
         check_new_name(at)
         request = provider_api_pb2.CreateContainerRequest(ref=reference(at))
-        try:
-            await self._calls.invoke("CreateContainer", request, path=shown(at), effect=Effect.MUTATION)
-        except OutcomeUnknownError as exc:
-            if not _is(await self._found_after(at, exc), Kind.DIRECTORY):
-                raise
-        except ServerError as exc:
-            await self._explain_creation(at, exc)
-            raise
+        failure = await self._mutate("CreateContainer", request, at)
+        if failure is not None:
+            await self._settle_creation(at, Kind.DIRECTORY, failure)
 
     async def create(self, at: Location) -> None:
         """See the port. UnsupportedError also where the server fails without a reason that Stat finds: OCM cannot touch; upload instead.
@@ -100,13 +98,12 @@ class Cs3Tree:
             raise ExistsError(f"{shown(at)} exists already.", call="TouchFile", path=shown(at))
         # The official clients send the length; servers look at it or not.
         request = provider_api_pb2.TouchFileRequest(ref=reference(at), opaque=plain_opaque({"Upload-Length": "0"}))
+        failure = await self._mutate("TouchFile", request, at)
+        if failure is None:
+            return
         try:
-            await self._calls.invoke("TouchFile", request, path=shown(at), effect=Effect.MUTATION)
-        except OutcomeUnknownError as exc:
-            if not _is(await self._found_after(at, exc), Kind.FILE):
-                raise
+            await self._settle_creation(at, Kind.FILE, failure)
         except ServerError as exc:
-            await self._explain_creation(at, exc)
             raise UnsupportedError(
                 f"This storage does not create {shown(at)} empty. ({exc})", call="TouchFile", path=shown(at)
             ) from exc
@@ -117,22 +114,20 @@ class Cs3Tree:
             # The root of a received share is its owner's folder (measured: the owner loses it).
             raise NotPermittedError(f"{shown(at)} is a root and is not deleted from here.", call="Delete", path=shown(at))
         request = provider_api_pb2.DeleteRequest(ref=reference(at), lock_id=lock.lock_id if lock else "")
-        for seconds in (*_BUSY_BACKOFF_S, None):
-            try:
-                await self._calls.invoke("Delete", request, path=shown(at), effect=Effect.MUTATION)
-            except BusyError:
-                if seconds is None or not await pause(seconds):
-                    raise
-                continue
-            except LockedError as exc:
-                raise await self.with_holder(at, exc) from exc
-            except (OutcomeUnknownError, ServerError) as exc:
-                # Two deletions in one millisecond are INTERNAL on driver local, a missing file is on OCM: gone is what was asked for.
-                found = await self._found_after(at, exc)
-                if found is not None:
-                    _refuse_locked(at, found, exc)
-                    raise
+        failure = await self._mutate("Delete", request, at)
+        for seconds in _BUSY_BACKOFF_S:
+            if not isinstance(failure, BusyError) or not await pause(seconds):
+                break
+            failure = await self._mutate("Delete", request, at)
+        if failure is None:
             return
+        if isinstance(failure, (OutcomeUnknownError, ServerError)):
+            # Two deletions in one millisecond are INTERNAL on driver local, a missing file is on OCM: gone is what was asked for.
+            found = await self._found_after(at, failure)
+            if found is None:
+                return
+            _refuse_locked(at, found, failure)
+        raise failure
 
     async def move(self, source: Location, destination: Location, *, lock: Lock | None = None) -> None:
         """See the port. One Stat of the source comes first: it tells "missing" (INTERNAL on Reva) and lets a lost answer be settled."""
@@ -144,25 +139,22 @@ class Cs3Tree:
         request = provider_api_pb2.MoveRequest(
             source=reference(source), destination=reference(destination), lock_id=lock.lock_id if lock else ""
         )
-        try:
-            await self._calls.invoke("Move", request, path=shown(source), effect=Effect.MUTATION)
-        except LockedError as exc:
-            raise await self.with_holder(source, exc) from exc
-        except NotFoundError as exc:
-            await self._explain_move_not_found(source, destination, exc)
-            raise
-        except (OutcomeUnknownError, ServerError) as exc:
-            still_there = await self._found_after(source, exc)
-            if still_there is not None:
-                if isinstance(exc, OutcomeUnknownError):
-                    raise
-                _refuse_locked(source, still_there, exc)
-                await self._explain_refused_move(source, destination, exc)
-                raise
-            # Driver local reports INTERNAL also after the rename was done (its metadata rows collided).
-            moved = await self._found_after(destination, exc)
-            if moved is None or not _is_same(before, moved):
-                raise
+        failure = await self._mutate("Move", request, source)
+        if failure is None:
+            return
+        if isinstance(failure, NotFoundError):
+            await self._explain_move_not_found(source, destination, failure)
+        elif isinstance(failure, (OutcomeUnknownError, ServerError)):
+            still_there = await self._found_after(source, failure)
+            if still_there is None:
+                # Driver local reports INTERNAL also after the rename was done (its metadata rows collided).
+                moved = await self._found_after(destination, failure)
+                if moved is not None and _is_same(before, moved):
+                    return
+            elif isinstance(failure, ServerError):
+                _refuse_locked(source, still_there, failure)
+                await self._explain_refused_move(source, destination, failure)
+        raise failure
 
     async def quota(self, at: Location) -> Quota:
         """See the port."""
@@ -200,19 +192,29 @@ class Cs3Tree:
             return refused
         return refused if lock is None else locked_error(at, lock, refused)
 
-    async def _change_metadata(self, method: str, request: Any, at: Location) -> None:
+    async def _mutate(self, method: str, request: Any, at: Location) -> Cs3FuseError | None:
+        """Make a call that changes something; its failure, with the holder of a lock that was in the way, None if it was done."""
         try:
             await self._calls.invoke(method, request, path=shown(at), effect=Effect.MUTATION)
-        except LockedError as exc:
-            raise await self.with_holder(at, exc) from exc
-        except ServerError as exc:
-            found = await self._found_after(at, exc)
-            if found is None:
-                raise NotFoundError(f"There is no {shown(at)}.", call=method, path=shown(at)) from exc
-            _refuse_locked(at, found, exc)
-            raise UnsupportedError(
-                f"The storage of {shown(at)} does not keep these attributes.", call=method, path=shown(at)
-            ) from exc
+        except Cs3FuseError as exc:
+            failure = exc
+        else:
+            return None
+        return await self.with_holder(at, failure) if isinstance(failure, LockedError) else failure
+
+    async def _change_metadata(self, method: str, request: Any, at: Location) -> None:
+        failure = await self._mutate(method, request, at)
+        if failure is None:
+            return
+        if not isinstance(failure, ServerError):
+            raise failure
+        found = await self._found_after(at, failure)
+        if found is None:
+            raise NotFoundError(f"There is no {shown(at)}.", call=method, path=shown(at)) from failure
+        _refuse_locked(at, found, failure)
+        raise UnsupportedError(
+            f"The storage of {shown(at)} does not keep these attributes.", call=method, path=shown(at)
+        ) from failure
 
     async def _found_after(self, at: Location, failure: Cs3FuseError) -> Entry | None:
         """What is there after a mutation failed, None for nothing; the failure itself where that cannot be learnt either."""
@@ -223,17 +225,30 @@ class Cs3Tree:
         except Cs3FuseError:
             raise failure from failure.__cause__
 
+    async def _settle_creation(self, at: Location, kind: Kind, failure: Cs3FuseError) -> None:
+        """Return if a creation was done although its answer was lost; else raise what its failure meant."""
+        if isinstance(failure, OutcomeUnknownError):
+            found = await self._found_after(at, failure)
+            if found is not None and found.kind is kind:
+                return
+        elif isinstance(failure, ServerError):
+            await self._explain_creation(at, failure)
+        raise failure
+
     async def _explain_creation(self, at: Location, failure: Cs3FuseError) -> None:
         """Raise what an INTERNAL at a creation meant, as far as Stat can tell: lost a race, no parent, parent is a file."""
         try:
             await self.stat(at)
         except (NotFoundError, ServerError):
             # Below a file, driver local answers INTERNAL even to Stat.
-            await self._explain_parent(at, failure)
+            exists = False
         except Cs3FuseError:
             raise failure from failure.__cause__
         else:
+            exists = True
+        if exists:
             raise ExistsError(f"{shown(at)} exists already.", call=failure.call, path=shown(at)) from failure
+        await self._explain_parent(at, failure)
 
     async def _explain_parent(self, at: Location, failure: Cs3FuseError) -> None:
         """Raise if there is no folder that could hold ``at``."""
@@ -269,21 +284,19 @@ def plain_opaque(values: Mapping[str, str]) -> types_pb2.Opaque:
     )
 
 
-def locked_error(at: Location, lock: Any, refused: LockedError) -> LockedError:
+def locked_error(at: Location, lock: LockInfo, refused: LockedError) -> LockedError:
     """The refusal, naming who holds the lock."""
-    who = lock.user or lock.app_name or "somebody else"
-    return LockedError(f"{shown(at)} is locked by {who}.", lock=lock, call=refused.call, path=refused.path, trace=refused.trace)
+    who = printable(lock.user or lock.app_name or "somebody else")
+    error = LockedError(f"{shown(at)} is locked by {who}.", lock=lock, call=refused.call, path=refused.path, trace=refused.trace)
+    error.__cause__ = refused
+    return error
 
 
 def _refuse_locked(at: Location, found: Entry, failure: Cs3FuseError) -> None:
     """Raise LockedError where an INTERNAL had a lock as its reason: EOS enforces its locks so, even against their holder."""
     if found.lock is not None and isinstance(failure, ServerError):
         refused = LockedError(str(failure), call=failure.call, path=failure.path, trace=failure.trace)
-        raise locked_error(at, found.lock, refused) from failure
-
-
-def _is(found: Entry | None, kind: Kind) -> bool:
-    return found is not None and found.kind is kind
+        raise locked_error(at, found.lock, refused)
 
 
 def _root_name(info: Any) -> str:

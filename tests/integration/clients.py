@@ -10,6 +10,8 @@ from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import pytest
+
 from cs3fuse.auth.secrets import FixedSecret
 from cs3fuse.auth.tokens import Login, RenewingTokens
 from cs3fuse.client.channel import Endpoint
@@ -18,6 +20,11 @@ from cs3fuse.emulator.config import DEFAULT_USERS, EmulatorConfig
 from cs3fuse.emulator.server import EmulatorThread
 from cs3fuse.model import Entry, Location, Lock
 from cs3fuse.ports import ExpectAbsent, Expectation, UploadSource
+
+
+def only(*profiles: str) -> pytest.MarkDecorator:
+    """The test is about a habit of these profiles."""
+    return pytest.mark.parametrize("gateway", profiles, indirect=True)
 
 
 @contextmanager

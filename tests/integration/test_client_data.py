@@ -11,7 +11,7 @@ import trio
 from cs3fuse import errors
 from cs3fuse.model import ByteRange
 from cs3fuse.ports import ExpectAbsent, ExpectEtag
-from tests.integration.clients import Bench
+from tests.integration.clients import Bench, only
 from tests.integration.clients import bench as new_bench
 from tests.unit.client.fakes import MemorySink
 
@@ -64,10 +64,9 @@ async def test_ranges(bench: Bench) -> None:
             assert await fetched(bench, "f", wanted) == CONTENT[wanted.start : wanted.stop]
 
 
+@only("opencloud", "eos")
 async def test_sixteen_ranges_at_once(bench: Bench) -> None:
     """On one ticket, all correct."""
-    if bench.profile == "reva":
-        pytest.skip("no ranges on this profile")
     entry = await bench.put("f", CONTENT)
     await fetched(bench, "f")
     since = len(bench.emulator.log.entries())
@@ -106,10 +105,9 @@ async def test_a_deleted_file(bench: Bench) -> None:
         await bench.client.data.fetch(bench.folder.child("f"), None, MemorySink(), expected=entry)
 
 
+@only("opencloud")
 async def test_conflicts_that_the_server_sees(bench: Bench) -> None:
     """OpenCloud refuses; Reva and EOS overwrite, which is why the caller checks before."""
-    if bench.profile != "opencloud":
-        pytest.skip("no conditional uploads on this profile")
     entry = await bench.put("f", b"one")
     newer = await bench.put("f", b"two", ExpectEtag(entry.etag))
     for expect in (ExpectEtag(entry.etag), ExpectAbsent()):
@@ -121,10 +119,9 @@ async def test_conflicts_that_the_server_sees(bench: Bench) -> None:
         await bench.put("f", b"four", ExpectEtag(newer.etag))
 
 
+@only("opencloud", "eos")
 async def test_uploads_to_a_locked_file(bench: Bench) -> None:
     """With the lock it works, without it or with another it does not."""
-    if bench.profile == "reva":
-        pytest.skip("no locks on this profile")
     entry = await bench.put("f", b"one")
     at, lock = bench.folder.child("f"), bench.lock()
     await bench.client.locks.set_lock(at, lock)
@@ -136,19 +133,17 @@ async def test_uploads_to_a_locked_file(bench: Bench) -> None:
     assert await fetched(bench, "f") == b"three"
 
 
+@only("reva", "opencloud")
 async def test_targets_that_cannot_be(bench: Bench) -> None:
     """A missing parent; nothing else was made on the way."""
-    if bench.profile == "eos":
-        pytest.skip("EOS makes the parents")
     with pytest.raises((errors.NotFoundError, errors.OutcomeUnknownError)):
         await bench.put("missing/f", b"x")
     assert await bench.names() == set()
 
 
+@only("opencloud")
 async def test_a_wrong_checksum_is_found(bench: Bench) -> None:
     """Where the server verifies: other bytes than announced are not stored."""
-    if bench.profile != "opencloud":
-        pytest.skip("no checksums verified on this profile")
     with pytest.raises(errors.ChecksumError):
         await bench.client.data.upload(bench.folder.child("f"), bench.source(b"x", sha1="0" * 40), expect=ExpectAbsent())
     assert await bench.names() == set()

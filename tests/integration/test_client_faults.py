@@ -7,7 +7,7 @@ import trio
 
 from cs3fuse import errors
 from cs3fuse.ports import ExpectAbsent, Expectation, ExpectEtag
-from tests.integration.clients import Bench
+from tests.integration.clients import Bench, only
 from tests.integration.test_client_data import CONTENT, fetched
 from tests.unit.client.fakes import MemorySink
 
@@ -80,10 +80,9 @@ async def test_lost_answers_are_settled(bench: Bench, step: str) -> None:
     assert await bench.names() == {"delete": set(), "move": {"b"}}.get(step, {"a"})
 
 
+@only("reva")
 async def test_internal_after_a_rename_that_was_done(bench: Bench) -> None:
     """Driver local, when its metadata rows collide."""
-    if bench.profile != "reva":
-        pytest.skip("a habit of Reva")
     await bench.put("a", b"x")
     bench.emulator.quirks["internal_after_rename"] = 1.0
     await bench.client.tree.move(bench.folder.child("a"), bench.folder.child("b"))
@@ -108,10 +107,9 @@ async def test_a_frozen_server_does_not_hold_the_caller(bench: Bench) -> None:
     await bench.client.tree.stat(bench.folder)
 
 
+@only("opencloud")
 async def test_a_processed_file_is_waited_for(bench: Bench) -> None:
     """OpenCloud: GET 500 and Delete TOO_EARLY for a moment after each upload."""
-    if bench.profile != "opencloud":
-        pytest.skip("a habit of OpenCloud")
     bench.emulator.quirks["processing_s"] = 0.3
     entry = await bench.put("f", CONTENT)
     assert entry.is_processing

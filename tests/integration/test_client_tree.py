@@ -6,7 +6,7 @@ import pytest
 
 from cs3fuse import errors
 from cs3fuse.model import IdRoot, Kind, Location, PathRoot
-from tests.integration.clients import Bench
+from tests.integration.clients import Bench, only
 
 
 async def test_identity_and_home(bench: Bench) -> None:
@@ -195,10 +195,9 @@ async def test_locks_of_missing_files(bench: Bench) -> None:
         await bench.client.locks.set_lock(bench.folder.child("missing"), bench.lock())
 
 
+@only("opencloud", "eos")
 async def test_a_locked_file_is_busy(bench: Bench) -> None:
     """Delete, move and metadata by who does not hold the lock, with its holder named."""
-    if bench.profile == "reva":
-        pytest.skip("no locks on this profile")
     tree, at = bench.client.tree, bench.folder.child("f")
     await bench.put("f", b"x")
     await bench.client.locks.set_lock(at, bench.lock(app_name="Collabora"))

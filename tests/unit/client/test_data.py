@@ -757,6 +757,13 @@ async def test_a_lost_initiation_of_an_empty_file_is_unknown(data: Cs3Data, stub
         await data.upload(A, source(b"x"), expect=ExpectAbsent())
 
 
+async def test_an_empty_file_that_cannot_be_looked_at_is_unknown(data: Cs3Data, stub: FakeStub, source: Source) -> None:
+    """The initiation may have emptied it: "unavailable" would say that nothing was done."""
+    stub.on("InitiateFileUpload", upload_at("http://127.0.0.1:1/")).on("Stat", answer("Stat", "INTERNAL"))
+    with pytest.raises(errors.OutcomeUnknownError):
+        await data.upload(A, source(b""), expect=ExpectAbsent())
+
+
 # -- addresses -----------------------------------------------------------------------------------------------------------------------
 
 
