@@ -37,6 +37,9 @@ R = TypeVar("R")
 # What programs cause by themselves all day long; everything else is worth a line that an operator sees.
 _ORDINARY = (NotFoundError, ExistsError, NoAttributeError, NotEmptyError, StaleError, BadHandleError)
 
+# Answers rather than failures: nobody asks later why there is no such file.
+_UNREMARKABLE = (NotFoundError, NoAttributeError, ExistsError, NotEmptyError, BadHandleError)
+
 
 class Guarded(Protocol):
     """What the guard needs of the object whose handlers it wraps."""
@@ -46,6 +49,10 @@ class Guarded(Protocol):
 
     def count_request(self, op: str, error: int | None) -> None:
         """Count a finished request and its errno."""
+        ...
+
+    def note_failure(self, op: str, number: int, error: Cs3FuseError) -> None:
+        """Remember a failure that is worth a question later."""
         ...
 
 
@@ -81,6 +88,8 @@ def guarded(
                 except Cs3FuseError as error:
                     number = errno_for(error)
                     self.count_request(op, number)
+                    if not isinstance(error, _UNREMARKABLE):
+                        self.note_failure(op, number, error)
                     _report(error, number)
                     raise pyfuse3.FUSEError(number) from error
                 except KeyError as error:  # an inode number that the table does not know

@@ -15,9 +15,10 @@ import pyfuse3
 import structlog
 import trio
 
-from cs3fuse.errors import NotPermittedError, UnsupportedError
+from cs3fuse.errors import Cs3FuseError, NotPermittedError, UnsupportedError
 from cs3fuse.kernel.guard import guarded
 from cs3fuse.model import NAME_MAX_BYTES, Fh, Ino
+from cs3fuse.observability.failures import RecentFailures
 from cs3fuse.vfs.attributes import Attributes
 from cs3fuse.vfs.filesystem import Vfs
 from cs3fuse.vfs.names import decode_name
@@ -63,12 +64,17 @@ class Operations(pyfuse3.Operations):
         self.data_limiter = trio.CapacityLimiter(data_slots)
         self.requests: Counter[str] = Counter()
         self.failures: Counter[str] = Counter()
+        self.recent_failures = RecentFailures()
 
     def count_request(self, op: str, error: int | None) -> None:
         """Count a finished request and its errno."""
         self.requests[op] += 1
         if error is not None:
             self.failures[errno.errorcode.get(error, str(error))] += 1
+
+    def note_failure(self, op: str, number: int, error: Cs3FuseError) -> None:
+        """Remember a failure for ``cs3fuse info``."""
+        self.recent_failures.note(op, number, str(error), error.path)
 
     # --- names and attributes ----------------------------------------------------------------------------------------
 

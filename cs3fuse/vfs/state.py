@@ -17,7 +17,7 @@ from cs3fuse.commit.engine import CommitEngine
 from cs3fuse.commit.session import WriteSession
 from cs3fuse.locks.manager import Lease, LeaseManager
 from cs3fuse.model import Entry, Fh, Ino, Location
-from cs3fuse.ports import RemoteTree
+from cs3fuse.ports import KernelNotifier, RemoteTree
 from cs3fuse.vfs.attributes import Attributes, Owner, attributes_of
 from cs3fuse.vfs.inodes import InodeTable, Node
 
@@ -29,6 +29,16 @@ class VfsOptions:
     owner: Owner
     attribute_valid_s: float = 0.5
     is_read_only: bool = False
+
+
+class NoKernel:
+    """A notifier for a vfs that no kernel caches anything of."""
+
+    def invalidate_inode(self, ino: Ino, *, attributes_only: bool) -> None:
+        """Nobody to tell."""
+
+    def invalidate_entry(self, parent: Ino, name: str) -> None:
+        """Nobody to tell."""
 
 
 class OpenFile:
@@ -83,6 +93,7 @@ class VfsState:
     book: CapabilityBook
     options: VfsOptions
     wall_clock_ns: Callable[[], int]
+    notifier: KernelNotifier = field(default_factory=NoKernel)
     open_files: dict[Ino, OpenFile] = field(default_factory=dict)
 
     def unsent(self, at: Location) -> WriteSession | None:

@@ -16,11 +16,13 @@ from cs3fuse.errors import BadRequestError, NoAttributeError, NotPermittedError,
 from cs3fuse.model import Entry, Ino
 from cs3fuse.vfs.files import Files
 from cs3fuse.vfs.inodes import Node
+from cs3fuse.vfs.refresh import refresh
 from cs3fuse.vfs.state import VfsState
 from cs3fuse.vfs.tree import Tree
 
 _USER = "user."
 _OURS = "user.cs3."
+_REFRESH = "user.cs3.refresh"
 _BASE64 = "base64:"
 _VALUE_MAX_BYTES = 65536  # XATTR_SIZE_MAX of Linux, linux/limits.h
 # Keys that servers give a meaning of their own: "mtime" sets times, "etag" is stored and never returned as such.
@@ -100,7 +102,13 @@ class Xattrs:
         return names + [_USER + key for key in entry.metadata if not (_USER + key).startswith(_OURS)]
 
     async def set(self, ino: Ino, name: str, value: bytes) -> None:
-        """Set an attribute. Raises: NotPermittedError for ours; UnsupportedError outside ``user.``; BadRequestError if too large."""
+        """Set an attribute; any value of ``user.cs3.refresh`` forgets what is known of the file, or of the folder and all below it.
+
+        Raises: NotPermittedError for ours; UnsupportedError outside ``user.``; BadRequestError if too large.
+        """
+        if name == _REFRESH:
+            refresh(self._state, self._state.inodes.get(ino))
+            return
         key = self._writable_key(name)
         if len(value) > _VALUE_MAX_BYTES:
             raise BadRequestError(f"The value of {name} has more than {_VALUE_MAX_BYTES} bytes.")

@@ -19,9 +19,13 @@ class Handlers:
     def __init__(self) -> None:
         self.data_limiter = trio.CapacityLimiter(1)
         self.counted: list[tuple[str, int | None]] = []
+        self.noted: list[tuple[str, int, str]] = []
 
     def count_request(self, op: str, error: int | None) -> None:
         self.counted.append((op, error))
+
+    def note_failure(self, op: str, number: int, error: Cs3FuseError) -> None:
+        self.noted.append((op, number, str(error)))
 
     @guarded("fail")
     async def fail(self, error: Exception) -> None:
@@ -106,3 +110,12 @@ def test_every_error_kind_has_an_errno_of_its_own_choice() -> None:
     assert all(kind in errors._ERRNO for kind in kinds)
     assert errno.ENOSYS not in errors._ERRNO.values()
     assert errno_for(Cs3FuseError("x")) == errno.EIO
+
+
+async def test_failures_worth_a_question_are_remembered() -> None:
+    """Who asks later why a save failed gets the sentence; a missing file is no failure."""
+    handlers = Handlers()
+    for error in (NotFoundError("no such file"), LockedError("locked by marie")):
+        with pytest.raises(pyfuse3.FUSEError):
+            await handlers.fail(error)
+    assert handlers.noted == [("fail", errno.EBUSY, "locked by marie")]
