@@ -26,6 +26,7 @@ from cs3fuse.emulator.ranges import RangePlan, multipart, plan_ranges
 from cs3fuse.emulator.tokens import Access, BadTokenError
 
 _CHUNK = 1 << 20
+_PACED_CHUNK = 1 << 16
 ControlHandler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
@@ -158,6 +159,7 @@ class DataGateway:
                     raise _BrokenError
                 sink.write(chunk)
                 entry.received += len(chunk)
+                await _pace(len(chunk), effects)
             expected = request.content_length if "Content-Length" in request.headers else None
             if expected is not None and entry.received != expected:
                 raise _BrokenError
@@ -186,6 +188,7 @@ class DataGateway:
                 raise HttpRefusal(0)
             if download.etag and request.headers.get("If-None-Match") == download.etag and "Range" not in request.headers:
                 return self._empty(HttpAnswer(304, {"Etag": download.etag}))
+            download.size = min([download.size, *(rule.shorten_to for rule in effects if rule.shorten_to is not None)])
             plan = RangePlan(200)
             if request.method == "GET" and not download.abort:
                 plan = plan_ranges(request.headers.get("Range"), download.size, download.ranges)
@@ -204,7 +207,9 @@ class DataGateway:
                 raise _BrokenError
             breaker = _breaker(effects, "response")
             for piece in pieces:
-                await _send_piece(request, answer, download, piece, entry, breaker)
+                for part in _paced(piece, effects):
+                    await _send_piece(request, answer, download, part, entry, breaker)
+                    await _pace(len(part) if isinstance(part, bytes) else part[1], effects)
             if entry.sent < (answer.content_length or 0):
                 # Announced more than there is: the client must see a short body, not a wait.
                 raise _BrokenError
@@ -284,6 +289,26 @@ async def _send_file(request: web.Request, response: web.StreamResponse, file: A
         await response.write(data)
         sent += len(data)
     return sent
+
+
+def _rate(effects: tuple[FaultRule, ...]) -> float | None:
+    """The slowest rate any effect asks for [bytes/s]."""
+    return min((rule.bytes_per_s for rule in effects if rule.bytes_per_s), default=None)
+
+
+def _paced(piece: bytes | tuple[int, int], effects: tuple[FaultRule, ...]) -> list[bytes | tuple[int, int]]:
+    """A piece cut so that a slow answer flows instead of jumping."""
+    if _rate(effects) is None or isinstance(piece, bytes):
+        return [piece]
+    offset, length = piece
+    return [(start, min(_PACED_CHUNK, offset + length - start)) for start in range(offset, offset + length, _PACED_CHUNK)]
+
+
+async def _pace(sent: int, effects: tuple[FaultRule, ...]) -> None:
+    """Wait as long as so many bytes take at the rate of the effects."""
+    rate = _rate(effects)
+    if rate is not None:
+        await asyncio.sleep(sent / rate)
 
 
 async def _flush(request: web.Request) -> None:

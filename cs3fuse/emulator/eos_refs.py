@@ -60,6 +60,7 @@ class EosReferences(NodeProfile):
     """Addressing and appearance."""
 
     name = "eos"
+    largest_message = 10_240_000
     checksum_names = ("adler32",)
 
     def __init__(self, services: Services) -> None:

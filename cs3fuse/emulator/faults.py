@@ -48,6 +48,9 @@ class FaultRule:
         direction: whose body is counted.
         how: break with a TCP reset, or with an ordinary close.
         drop_answer: do the work, then break the connection (gRPC: UNAVAILABLE) instead of answering.
+        bytes_per_s: send or take a body no faster than this [bytes/s].
+        shorten_to: GET sends a complete answer of only so many bytes, as if the file were shorter than its Stat says.
+        extra_entries: names that ListContainer adds, as broken servers do ("a/b", "..") or as for entries that vanish.
 
     """
 
@@ -75,6 +78,9 @@ class FaultRule:
     direction: Literal["request", "response"] = "response"
     how: Literal["reset", "close"] = "reset"
     drop_answer: bool = False
+    bytes_per_s: float | None = None
+    shorten_to: int | None = None
+    extra_entries: tuple[str, ...] = ()
     seen: int = 0
     fired: int = 0
 

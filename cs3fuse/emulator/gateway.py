@@ -94,6 +94,8 @@ class GatewayServicer:
         try:
             response = await self._work(name, handler, request, token, entry, effects)
             response.status.code = proto.OK
+            if name == "ListContainer":
+                self._finish_listing(response, effects)
         except Refusal as refusal:
             response = response_class()
             response.status.code = refusal.code
@@ -104,6 +106,16 @@ class GatewayServicer:
         if any(rule.drop_answer for rule in effects):
             raise GrpcAbort(grpc.StatusCode.UNAVAILABLE, "connection reset before the answer")
         return response
+
+    def _finish_listing(self, response: Any, effects: tuple[FaultRule, ...]) -> None:
+        """Add the entries a fault asks for; refuse what is larger than the inner connections carry. Raises: GrpcAbort."""
+        for extra in [extra for rule in effects for extra in rule.extra_entries]:
+            info = response.infos.add(type=proto.FILE, name=extra, path=f"/{extra}", etag='"extra"')
+            info.id.storage_id, info.id.opaque_id = "extra", extra
+        limit = self._profile.largest_message
+        if limit is not None and response.ByteSize() > limit:
+            details = f"grpc: received message larger than max ({response.ByteSize()} vs. {limit})"
+            raise GrpcAbort(grpc.StatusCode.RESOURCE_EXHAUSTED, details)
 
     async def _work(self, name: str, handler: Any, request: Any, token: str, entry: Served, effects: tuple[FaultRule, ...]) -> Any:
         """The handler's response. Raises: Refusal, GrpcAbort."""
@@ -121,8 +133,13 @@ class GatewayServicer:
             entry.user = access.user.name
         if handler is None:
             raise self._profile.not_served(name)
-        response = handler(Call(name, access), request)
-        return await response if inspect.isawaitable(response) else response
+        try:
+            response = handler(Call(name, access), request)
+            return await response if inspect.isawaitable(response) else response
+        except UnicodeEncodeError as error:
+            # A name on disk that is not UTF-8: the whole answer cannot be written down.
+            details = "grpc: error while marshaling: string field contains invalid UTF-8"
+            raise GrpcAbort(grpc.StatusCode.INTERNAL, details) from error
 
     def _user_name(self, token: str) -> str:
         try:

@@ -86,7 +86,9 @@ class LocalFolder:
         """Move a file or a whole folder into the recycle bin."""
         disk = self.disk(inner)
         os.stat(disk)
-        key = f"{posixpath.basename(inner)}.d{self._clock.now_ns() // 1_000_000}"
+        number = self._clock.now_ns() // 1_000_000
+        while (key := f"{posixpath.basename(inner)}.d{number}") in self._recycled:
+            number += 1  # two of one name and millisecond: the driver would overwrite the first
         os.rename(disk, self._recycle / key)
         self._recycled[key] = inner
         self._state.put(self._recycle_bucket, key, inner)
@@ -129,7 +131,10 @@ class LocalFolder:
         """Rename whatever is at a path, file or folder, into the version store."""
         folder = self._versions_of(inner)
         folder.mkdir(parents=True, exist_ok=True)
-        os.rename(self.disk(inner), folder / f"v{self._clock.now_ns() // 1_000_000}")
+        number = self._clock.now_ns() // 1_000_000
+        while (folder / f"v{number}").exists():
+            number += 1  # two of one millisecond: the driver would overwrite the first
+        os.rename(self.disk(inner), folder / f"v{number}")
 
     def archive_present(self, inner: str) -> bool:
         """Archive what is at a path, if anything is; tells whether something was."""

@@ -92,6 +92,7 @@ class RevaStorage(IdentityHandlers):
     """The storage RPCs of driver `local`."""
 
     name = "reva"
+    largest_message = 10_240_000
 
     def __init__(self, services: Services) -> None:
         super().__init__(services)

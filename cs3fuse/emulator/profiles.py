@@ -16,7 +16,7 @@ import grpc
 from cs3fuse.emulator.clock import Clock
 from cs3fuse.emulator.config import EmulatorConfig
 from cs3fuse.emulator.failures import GrpcAbort, HttpRefusal
-from cs3fuse.emulator.proto import service_behind
+from cs3fuse.emulator.proto import has_reference, service_behind
 from cs3fuse.emulator.ranges import RangePolicy
 from cs3fuse.emulator.state import State
 from cs3fuse.emulator.tokens import Access, TokenMaker
@@ -142,6 +142,8 @@ class Profile:
     """Where the data gateway is served."""
     data_bases: tuple[str, ...] = ("data",)
     """First path segments of the data servers behind it."""
+    largest_message: int | None = None
+    """Largest listing the server can answer [bytes]; None is any size."""
     token_leeway_s = 0.0
     """How long after its expiry an access token is still taken [s]."""
     http_headers: Mapping[str, str] = MappingProxyType({})
@@ -177,7 +179,7 @@ class Profile:
     def describe(self, request: Any) -> str:
         """The path a request is about, for the log and for the matching of faults; empty when it has none."""
         for name in ("ref", "source"):
-            if name in request.DESCRIPTOR.fields_by_name and request.HasField(name):
+            if has_reference(request, name) and request.HasField(name):
                 return self.describe_reference(getattr(request, name))
         return ""
 

@@ -87,6 +87,12 @@ def service_behind(rpc: str) -> str:
     return str(request.file.package)
 
 
+def has_reference(request: Any, name: str) -> bool:
+    """Whether a request has a field of this name for a resource (the requests about shares have a `ref` of another kind)."""
+    field = request.DESCRIPTOR.fields_by_name.get(name)
+    return field is not None and field.message_type is storage_pb.Reference.DESCRIPTOR
+
+
 def code_number(name: str) -> int:
     """The number of a CS3 code named like "NOT_FOUND" or "CODE_NOT_FOUND". Raises: ValueError for another name."""
     return int(code_pb2.Code.Value(name if name.startswith("CODE_") else f"CODE_{name}"))

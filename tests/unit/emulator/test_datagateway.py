@@ -161,6 +161,38 @@ def test_other_answers_than_the_server_would_give(run_gateway) -> None:
     assert client.get("/local/einstein/z")[2] == b"done"
 
 
+def test_a_file_shorter_than_announced_ends_the_connection(run_gateway, monkeypatch) -> None:
+    """As when it is truncated between the driver's stat and its open."""
+    gateway, client = run_gateway()
+    client.put("/local/einstein/x", DATA)
+    original = type(gateway.storage).download
+
+    def announcing_more(profile, call):
+        download = original(profile, call)
+        download.size += 1000
+        return download
+
+    monkeypatch.setattr(type(gateway.storage), "download", announcing_more)
+    with pytest.raises(http.client.IncompleteRead) as short:
+        client.get("/local/einstein/x")
+    assert len(short.value.partial) == len(DATA)
+
+
+def test_a_complete_answer_of_too_few_bytes_and_a_slow_one(run_gateway) -> None:
+    """For clients that must compare with Stat, and for those that must not give up on a slow server."""
+    gateway, client = run_gateway()
+    client.put("/local/einstein/x", DATA)
+    rule = gateway.faults.add(method="GET", shorten_to=1000)
+    status, headers, body = client.get("/local/einstein/x")
+    assert (status, headers["content-length"], body) == (200, "1000", DATA[:1000])
+    gateway.faults.remove(rule)
+    gateway.faults.add(bytes_per_s=len(DATA) / 0.3)
+    for transfer in (lambda: client.get("/local/einstein/x")[2] == DATA, lambda: client.put("/local/einstein/y", DATA) == 200):
+        begun = time.monotonic()
+        assert transfer()
+        assert time.monotonic() - begun >= 0.25
+
+
 def test_tokens_expire_between_initiation_and_transfer(run_gateway) -> None:
     """401 although the transfer token is good."""
     gateway, client = run_gateway()

@@ -1,5 +1,6 @@
 """Tests of the gRPC side: tokens, the two channels of failure, faults, the log."""
 
+import os
 import time
 
 import grpc
@@ -123,3 +124,25 @@ def test_every_call_is_in_the_log(run_gateway) -> None:
         ("InitiateFileDownload", "/einstein/x", "einstein", "OK", 0, 0),
         ("GET", "/einstein/x", "einstein", "200", 0, 3),
     ]
+
+
+def test_broken_listings(run_gateway) -> None:
+    """Names no folder can have, a name that is not UTF-8, and more than the inner connections carry."""
+    gateway, client = run_gateway()
+    client.put("/local/einstein/x", b"x")
+    request = provider_pb.ListContainerRequest(ref=storage_pb.Reference(path="/local/einstein"))
+    rule = gateway.faults.add(call="ListContainer", extra_entries=["a/b", "..", "ghost"])
+    listed = client.call("ListContainer", request)
+    assert [info.path for info in listed.infos] == ["/local/einstein/x", "/a/b", "/..", "/ghost"]
+    gateway.faults.remove(rule)
+    bad = os.fsencode(gateway.config.root / "einstein") + b"/bad-\xff"
+    with open(bad, "wb"):
+        pass
+    with pytest.raises(grpc.RpcError) as not_utf8:
+        client.call("ListContainer", request)
+    assert not_utf8.value.code() is grpc.StatusCode.INTERNAL
+    os.unlink(bad)
+    gateway.storage.largest_message = 100
+    with pytest.raises(grpc.RpcError) as too_large:
+        client.call("ListContainer", request)
+    assert too_large.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED

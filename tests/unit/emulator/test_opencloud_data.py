@@ -150,6 +150,14 @@ def test_bodies_of_another_length_than_announced(opencloud: Desk) -> None:
     assert opencloud.content("/einstein/short") == 0
 
 
+def test_a_large_body_longer_than_announced_is_hashed_as_it_is_cut(opencloud: Desk) -> None:
+    """The thread that follows the upload stops where the file will end."""
+    data = bytes(range(256)) * 12_000
+    assert opencloud.put(opencloud.initiate("/einstein/long", 2_000_000)[1], data) == 200
+    assert opencloud.stat("/einstein/long").checksum.sum == hashlib.sha1(data[:2_000_000]).hexdigest()
+    assert opencloud.content("/einstein/long") == data[:2_000_000]
+
+
 def test_mtime_of_the_initiation_is_applied(opencloud: Desk) -> None:
     """Also for an empty file; junk is ignored."""
     mtime = {"X-OC-Mtime": "1600000000.123456789"}

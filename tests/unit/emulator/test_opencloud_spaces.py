@@ -129,6 +129,7 @@ def test_the_trash_keeps_ids(opencloud: Desk) -> None:
     assert restore(opencloud, item.key, "/einstein/back") == "OK"
     assert opencloud.stat("/einstein/back").id == folder
     assert opencloud.list("/einstein/back") == ["y"]
+    assert opencloud.recycled() == []
     assert opencloud.stat("/einstein").size == 2
 
 
