@@ -161,6 +161,7 @@ class BlockMap:
         count = 0
         while (first := self._states.find(old, first, stop)) >= 0:
             self.set(first, new)
+            first += 1
             count += 1
         return count
 
