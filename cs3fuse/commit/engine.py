@@ -155,7 +155,7 @@ class CommitEngine:
             make_room=self._options.make_room,
         )
         replacer = Replacer(
-            self._tree, self._content, sender, host, upload_bound=self._options.replace_upload_bound, send_again=self._strays.add
+            self._tree, self._content, sender, host, upload_bound=self._options.replace_upload_bound, send_again=self._send_again
         )
         self._opened = _Opened(folder, journal, sender, host, replacer)
         return self._opened
@@ -235,6 +235,9 @@ class CommitEngine:
         """Wait while as many files as the bound allows are being sent: close is the brake on a program that writes too fast."""
         while self._in_queue >= self._options.queue_bound:
             await self._sent.park()
+
+    def _send_again(self, session: WriteSession) -> None:
+        self._strays.add(session)
 
     def _forget(self, session: WriteSession) -> None:
         if self._sessions.get(session.at) is session:

@@ -50,6 +50,13 @@ HOME = Location(PathRoot("/home"))
 PROFILES = ("reva", "opencloud")
 
 
+async def eventually(condition: Callable[[], bool], *, limit_s: float = 3600) -> None:
+    """Wait until something is so, on the tests' clock, which runs as fast as there is nothing to do."""
+    with trio.fail_after(limit_s):
+        while not condition():  # noqa: ASYNC110 - any condition, on a mock clock
+            await trio.sleep(0.5)
+
+
 @dataclass
 class FakeFile:
     """One file; ``opaque`` is its id where ids are stable."""

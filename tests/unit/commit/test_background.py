@@ -10,7 +10,7 @@ from trio.testing import MockClock
 from cs3fuse.commit.protocol import RetryPolicy
 from cs3fuse.errors import ConflictError, UnavailableError
 from tests.unit.commit.conftest import Running
-from tests.unit.commit.fakes import HOME, FakeServer
+from tests.unit.commit.fakes import HOME, FakeServer, eventually
 
 AT = HOME.child("a.txt")
 
@@ -66,7 +66,8 @@ async def test_uploads_run_in_parallel_up_to_the_limit(running: Running, server:
             await session.write(0, b"x")
             await session.commit()
             session.close()
-        await trio.sleep(1)
+        await eventually(lambda: sum(item.state == "uploading" for item in engine.queue()) == 3)
+        await trio.sleep(10)
         assert sum(item.state == "uploading" for item in engine.queue()) == 3
         server.paused.set()
         assert await engine.flush() == []
@@ -89,10 +90,11 @@ async def test_full_queue_makes_close_wait(running: Running, server: FakeServer,
         for index in range(4):
             nursery.start_soon(save, index, engine)
             await trio.sleep(1)
-        assert closed == [0, 1]
+        await eventually(lambda: sorted(closed) == [0, 1])
+        await trio.sleep(10)
+        assert sorted(closed) == [0, 1]
         server.paused.set()
-        await trio.sleep(1)
-        assert closed == [0, 1, 2, 3]
+        await eventually(lambda: sorted(closed) == [0, 1, 2, 3])
 
 
 async def test_outage_is_no_error_at_close(running: Running, server: FakeServer, clock: MockClock) -> None:

@@ -29,7 +29,7 @@ from cs3fuse.errors import (
 )
 from cs3fuse.model import Lock
 from tests.unit.commit.conftest import Running
-from tests.unit.commit.fakes import HOME, FakeContent, FakeServer, Fault, LostAnswer, NeverArrived, Reset
+from tests.unit.commit.fakes import HOME, FakeContent, FakeServer, Fault, LostAnswer, NeverArrived, Reset, eventually
 
 AT = HOME.child("a.txt")
 OURS = b"our new content"
@@ -131,9 +131,8 @@ async def test_refusal_reaches_the_program_and_the_bytes_stay(
         assert str(error) in engine.queue()[0].reason
         session.close()
         assert engine.session_at(AT) is session, "the bytes stay readable here"
-        await trio.sleep(30)
+        await eventually(lambda: engine.queue() == [])
         assert server.content("a.txt") == OURS
-        assert engine.queue() == []
 
 
 async def test_server_away_longer_than_the_budget(running: Running, server: FakeServer, clock: MockClock) -> None:
@@ -152,9 +151,8 @@ async def test_server_away_longer_than_the_budget(running: Running, server: Fake
         assert engine.queue()[0].state in {"queued", "failed"}
         assert await session.read(0, 100) == OURS
         server.down = None
-        await trio.sleep(60)
+        await eventually(lambda: engine.queue() == [])
         assert server.content("a.txt") == OURS
-        assert engine.queue() == []
 
 
 async def test_base_not_fetchable_at_close(running: Running, server: FakeServer, content: FakeContent, clock: MockClock) -> None:
@@ -167,7 +165,7 @@ async def test_base_not_fetchable_at_close(running: Running, server: FakeServer,
         with pytest.raises(UnavailableError):
             await session.commit()
         session.close()
-        await trio.sleep(60)
+        await eventually(lambda: engine.queue() == [])
         assert server.content("a.txt") == b"01AB456789"
 
 
@@ -314,9 +312,8 @@ async def test_conflict_copy_waits_for_the_server(running: Running, server: Fake
         session.close()
         assert server.names() == ["a.txt"]
         assert engine.queue()[0].state == "conflict"
-        await trio.sleep(30)
+        await eventually(lambda: engine.queue() == [])
         assert server.content(COPY) == OURS
-        assert engine.queue() == []
 
 
 async def test_metadata_change_is_no_conflict(running: Running, server: FakeServer, clock: MockClock) -> None:
@@ -425,7 +422,7 @@ async def test_locked_meanwhile(running: Running, server: FakeServer, clock: Moc
             await session.commit()
         session.close()
         server.files["a.txt"].locked_by = None
-        await trio.sleep(30)
+        await eventually(lambda: engine.queue() == [])
         assert server.content("a.txt") == OURS
 
 

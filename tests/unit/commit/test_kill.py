@@ -22,7 +22,7 @@ from cs3fuse.commit.recovery import RecoveryReport
 from cs3fuse.commit.session import WriteSession
 from cs3fuse.errors import ConflictError, UnavailableError
 from tests.unit.commit.conftest import Running
-from tests.unit.commit.fakes import HOME, FakeContent, FakeServer
+from tests.unit.commit.fakes import HOME, FakeContent, FakeServer, eventually
 
 AT = HOME.child("a.txt")
 OLD, OURS, THEIRS = b"the old content, longer than ours", b"our content", b"theirs"
@@ -243,7 +243,7 @@ async def test_server_away_at_the_next_start(running: Running, server: FakeServe
         assert session is not None
         assert await session.read(0, 100) == OURS
         moment.server.down = None
-        await trio.sleep(60)
+        await eventually(lambda: engine.queue() == [])
         assert moment.server.content("a.txt") == OURS
         assert engine.sessions() == []
 

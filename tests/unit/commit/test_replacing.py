@@ -18,7 +18,7 @@ from cs3fuse.errors import (
 )
 from cs3fuse.model import Lock
 from tests.unit.commit.conftest import Running
-from tests.unit.commit.fakes import HOME, FakeServer, LostAnswer, NeverArrived, Reset
+from tests.unit.commit.fakes import HOME, FakeServer, LostAnswer, NeverArrived, Reset, eventually
 
 AT, TMP = HOME.child("a.txt"), HOME.child("tmp")
 OLD, OURS = b"the old content, which is longer", b"our content"
@@ -90,7 +90,7 @@ async def test_broken_off_upload_is_completed_later(running: Running, server: Fa
             await engine.replace(TMP, source, AT, destination)
         assert engine.queue()[0].at == AT
         server.down = None
-        await trio.sleep(60)
+        await eventually(lambda: engine.queue() == [])
         assert (server.content("a.txt"), server.content("tmp")) == (OURS, OURS)
         assert engine.queue() == []
         assert engine._running.journal.records() == []
@@ -122,9 +122,8 @@ async def test_busy_source_is_deleted_when_the_server_lets_go(running: Running, 
         await engine.replace(TMP, source, AT, server.entry("a.txt"))
         assert trio.current_time() - started_at < 10
         assert server.names() == ["a.txt", "tmp"]
-        await trio.sleep(120)
+        await eventually(lambda: engine._running.journal.records() == [])
         assert server.names() == ["a.txt"]
-        assert engine._running.journal.records() == []
 
 
 async def test_source_that_may_not_be_deleted_is_told(running: Running, server: FakeServer, clock: MockClock) -> None:
@@ -220,6 +219,5 @@ async def test_given_up_rename_goes_on(running: Running, server: FakeServer, bou
             (server.before["upload"] if bound else server.before["move"]).append(scope.cancel)
             await engine.replace(TMP, source, AT, destination)
         assert scope.cancelled_caught
-        await trio.sleep(10)
-        assert server.names() == ["a.txt"]
+        await eventually(lambda: server.names() == ["a.txt"] and engine._running.journal.records() == [])
         assert server.content("a.txt") == OURS
