@@ -12,7 +12,7 @@ from typing import Any
 from cs3fuse.emulator import proto
 from cs3fuse.emulator.failures import Refusal
 from cs3fuse.emulator.opencloud_locks import OpenCloudLocks
-from cs3fuse.emulator.opencloud_refs import FAVORITE, NO_QUOTA, Spot
+from cs3fuse.emulator.opencloud_refs import FAVORITE, NO_QUOTA, Spot, disk_refusal
 from cs3fuse.emulator.profiles import Call
 from cs3fuse.emulator.proto import provider_pb
 from cs3fuse.emulator.spaces import Space
@@ -60,18 +60,23 @@ class OpenCloudFiles(OpenCloudLocks):
         return response
 
     def get_path(self, call: Call, request: Any) -> Any:
-        """GetPath: from the root of the space."""
+        """GetPath: from the root of the space, or from the highest folder that the caller may see."""
         node = self.tree.nodes.get(request.resource_id.opaque_id)
         if node is None or "get_path" not in self.spaces.permissions(call.user, node):
             raise Refusal(proto.NOT_FOUND, f"get path: error: not found: {request.resource_id.opaque_id}")
-        return provider_pb.GetPathResponse(path=self.tree.path(node))
+        names = [node.name] if node.parent is not None else []
+        for above in node.ancestors():
+            if above.parent is None or "stat" not in self.spaces.permissions(call.user, above):
+                break
+            names.append(above.name)
+        return provider_pb.GetPathResponse(path="/" + "/".join(reversed(names)))
 
     def get_quota(self, call: Call, request: Any) -> Any:
-        """GetQuota: of the space the reference lies in; total 0 is unlimited."""
+        """GetQuota: of the space the reference lies in (total 0 is unlimited), used is what the reference itself holds."""
         spot = self.locate("get quota", request)
-        self.need("get quota", call, spot, "get_quota")
-        total, used, remaining = self.quota(spot.space)
-        response = provider_pb.GetQuotaResponse(total_bytes=total, used_bytes=used)
+        node = self.need("get quota", call, spot, "get_quota")
+        total, _, remaining = self.quota(spot.space)
+        response = provider_pb.GetQuotaResponse(total_bytes=total, used_bytes=node.size)
         proto.set_opaque(response.opaque, "remaining", str(remaining))
         return response
 
@@ -91,7 +96,7 @@ class OpenCloudFiles(OpenCloudLocks):
         if "create_container" not in self.spaces.permissions(call.user, spot.folder):
             raise Refusal(proto.PERMISSION_DENIED, f"{verb}: error: permission denied: {spot.text}")
         if len(spot.name.encode()) > _NAME_BYTES or "\0" in spot.name:
-            raise Refusal(proto.INTERNAL, f"{verb}:decomposedfs: Wrap: readlink error: readlink {spot.name}")
+            raise disk_refusal(verb, spot.name)
         if not spot.folder.is_folder:
             raise Refusal(proto.INTERNAL, f"{verb}:symlink {self.tree.disk(spot.folder)}/{spot.name}: not a directory")
         return spot.folder
@@ -101,7 +106,7 @@ class OpenCloudFiles(OpenCloudLocks):
         verb = "create container"
         spot = self.locate(verb, request)
         if request.ref.path.endswith("/.."):
-            raise Refusal(proto.INTERNAL, f"{verb}:decomposedfs: Wrap: readlink error: readlink: invalid argument")
+            raise disk_refusal(verb, ": invalid argument")
         if spot.node is not None:
             raise Refusal(proto.ALREADY_EXISTS, f"{verb}: error: already exists: {request.ref.path}")
         above = spot.relative.rpartition("/")[0]
@@ -152,6 +157,8 @@ class OpenCloudFiles(OpenCloudLocks):
             raise Refusal(proto.ALREADY_EXISTS, f"move: error: already exists: {target.missing}")
         if source.space is not target.space:
             raise Refusal(proto.NOT_FOUND, f"move: error: not found: {source.missing}")
+        if target.folder is not None and not self.spaces.permissions(call.user, target.folder):
+            raise Refusal(proto.NOT_FOUND, f"move: error: not found: {target.text}")
         folder = self._parent("move", call, target, Refusal(proto.NOT_FOUND, f"move: error: not found: {target.missing}"))
         self.check_lock("move", node, request.lock_id)
         if node.parent is None:

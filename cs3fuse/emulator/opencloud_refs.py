@@ -101,7 +101,7 @@ class OpenCloudReferences(NodeProfile):
             return Refusal(proto.PERMISSION_DENIED, "can't create home for anonymous user")
         if rpc == "WhoAmI":
             return Refusal(proto.UNAUTHENTICATED, "error dismantling token")
-        if "ref" in request.DESCRIPTOR.fields_by_name or rpc == "Move":
+        if proto.has_reference(request, "ref") or rpc == "Move":
             return Refusal(code, f"{_lost_reference(rpc, request)}: gateway: error calling ListStorageProviders: {detail}")
         status = grpc.StatusCode.UNAUTHENTICATED if missing else grpc.StatusCode.PERMISSION_DENIED
         return GrpcAbort(status, f"gateway: error calling {rpc}: {detail}")
@@ -158,7 +158,8 @@ class OpenCloudReferences(NodeProfile):
         full_path = not reference.path.startswith(".")
         if found is None or found.trashed or node is None or self.spaces.of(node) is not found:
             rest = reference.path.removeprefix(".").strip("/")
-            raise Refusal(proto.NOT_FOUND, f"{verb}: error: not found: {rid.opaque_id}" + (f"/{rest}" if rest else ""))
+            missing = rid.space_id if found is None else rid.opaque_id
+            raise Refusal(proto.NOT_FOUND, f"{verb}: error: not found: {missing}" + (f"/{rest}" if rest else ""))
         spot = self._walk(verb, found, node, reference.path, self._text(reference), full_path=full_path)
         return spot if version is None else Spot(**{**spot.__dict__, "version": version[1]})
 
@@ -186,7 +187,7 @@ class OpenCloudReferences(NodeProfile):
         for part in path.split("/"):
             if part == "..":
                 if not names:
-                    raise Refusal(proto.INTERNAL, f"{verb}:decomposedfs: Wrap: readlink error: invalid argument")
+                    raise disk_refusal(verb, "invalid argument")
                 names.pop()
             elif part not in {"", "."}:
                 names.append(part)
@@ -204,7 +205,7 @@ class OpenCloudReferences(NodeProfile):
             assert folder is not None
             node = self.tree.child(folder, names[-1])
         except (OSError, ValueError) as error:
-            raise Refusal(proto.INTERNAL, f"{verb}:decomposedfs: Wrap: readlink error: readlink {error}") from error
+            raise disk_refusal(verb, str(error)) from error
         return Spot(space, text, node, folder, names[-1], f"{folder.id}/{names[-1]}", full_path, relative)
 
     def need(self, verb: str, call: Call, spot: Spot, permission: str) -> Node:
@@ -264,6 +265,9 @@ class OpenCloudReferences(NodeProfile):
         info = storage_pb.ResourceInfo(id=self.identifier(node, space), owner=self.owner_of(space), etag=self.etag(node))
         info.permission_set.CopyFrom(proto.permissions(*allowed))
         self.fill(info, node, space, full_path=full_path)
+        is_project = node.parent is None and space.kind == "project"
+        if is_project or any(share.resource[2] == node.id for share in self.shares.all()):
+            proto.set_opaque(info.opaque, "share-types", "1")
         return info
 
     def fill(self, info: Any, node: Node, space: Space, *, full_path: bool) -> None:
@@ -335,3 +339,9 @@ def _lost_reference(rpc: str, request: Any) -> str:
     if rpc in _NAMING_THEMSELVES:
         return f"{rpc} ref={text}"
     return f"gateway could not find space for ref={text if rpc in _NAMING_THE_REFERENCE else '<nil>'}"
+
+
+def disk_refusal(verb: str, detail: str) -> Refusal:
+    """How an RPC passes on that the disk does not like a name."""
+    prefix = "internal error: " if verb == "touch file" else ""
+    return Refusal(proto.INTERNAL, f"{verb}:{prefix}decomposedfs: Wrap: readlink error: readlink {detail}")

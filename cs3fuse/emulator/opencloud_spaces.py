@@ -75,7 +75,8 @@ class OpenCloudProfile(OpenCloudData):
     def space_message(self, space: Space, user: User, *, inside: bool) -> Any:
         """The StorageSpace message, with quota, grants and etag in its opaque."""
         root, label = self.spaces.root(space), self.space_label(space)
-        allowed = self.spaces.permissions(user, root)
+        # A trashed space still tells the permissions, although nothing in it can be reached.
+        allowed = ROLES.get(space.role(user), frozenset()) if space.trashed else self.spaces.permissions(user, root)
         total, used, remaining = self.quota(space)
         message = storage_pb.StorageSpace(name=label, space_type=space.kind, root=self.identifier(root, space))
         message.owner.id.CopyFrom(self.owner_of(space))
@@ -100,7 +101,7 @@ class OpenCloudProfile(OpenCloudData):
             proto.set_opaque(message.opaque, key, json.dumps(entries, separators=(",", ":")), "json")
         if not inside:
             proto.set_opaque(message.opaque, "path", self.space_path(space))
-        if space.kind == "project":
+        if space.description:
             proto.set_opaque(message.opaque, "description", space.description)
         if space.quota is not None and space.kind == "project":
             message.quota.quota_max_bytes, message.quota.quota_max_files = space.quota, 2**64 - 1
@@ -126,6 +127,17 @@ class OpenCloudProfile(OpenCloudData):
                 found.append((share, node, space))
         return found
 
+    def _shared_info(self, node: Node, inside: Space, user: User) -> Any:
+        """The ResourceInfo of a shared node, with the space it lies in: its grants are those of the node."""
+        info = self.info(node, inside, self.spaces.permissions(user, node), full_path=True)
+        info.space.CopyFrom(self.space_message(inside, user, inside=True))
+        given = [share for share in self.shares.all() if share.resource[2] == node.id]
+        grants = {share.grantee: dict.fromkeys(share.permissions, True) for share in given}
+        proto.set_opaque(info.space.opaque, "grants", json.dumps(grants, separators=(",", ":")), "json")
+        proto.set_opaque(info.space.opaque, "etag", info.etag)
+        info.space.mtime.CopyFrom(info.mtime)
+        return info
+
     def _mount_points(self, user: User) -> list[Any]:
         spaces = []
         for share, node, inside in self._shared_nodes(user):
@@ -134,13 +146,13 @@ class OpenCloudProfile(OpenCloudData):
             space.root.storage_id = space.root.space_id = JAIL_ID
             space.root.opaque_id = share.id
             space.owner.id.CopyFrom(self.owner_of(inside))
-            space.root_info.CopyFrom(self.info(node, inside, self.spaces.permissions(user, node), full_path=True))
+            space.root_info.CopyFrom(self._shared_info(node, inside, user))
             values = {
                 "grantStorageID": STORAGE_ID,
                 "grantSpaceID": inside.id,
                 "grantOpaqueID": node.id,
                 "path": f"/users/{user.opaque_id}/Shares/{share.mount_point}",
-                "spaceAlias": f"mountpoint/{share.mount_point.lower()}",
+                "spaceAlias": f"mountpoint/{share.mount_point.lower().replace(' ', '-')}",
             }
             for key, value in values.items():
                 proto.set_opaque(space.opaque, key, value)
@@ -153,7 +165,7 @@ class OpenCloudProfile(OpenCloudData):
             space = storage_pb.StorageSpace(space_type="grant", root=self.identifier(node, inside))
             space.id.opaque_id = f"{STORAGE_ID}${inside.id}!{node.id}"
             space.owner.id.CopyFrom(self.owner_of(inside))
-            space.root_info.CopyFrom(self.info(node, inside, self.spaces.permissions(user, node), full_path=True))
+            space.root_info.CopyFrom(self._shared_info(node, inside, user))
             proto.set_opaque(space.opaque, "path", "/")
             spaces.append(space)
         return spaces
@@ -267,13 +279,14 @@ class OpenCloudProfile(OpenCloudData):
         return None if node is None else (item, node)
 
     def list_recycle(self, call: Call, request: Any) -> Any:
-        """ListRecycle: with key "<key>/" the inside of a deleted folder."""
+        """ListRecycle: with key "<key>/" or "<key>/e" the inside of a deleted folder, then with real sizes."""
         space = self._trash_space(call, request, "list_recycle")
         response = provider_pb.ListRecycleResponse()
         if not request.key.strip("/"):
             for item in self.history.trash.values():
                 if item.root_id == space.id and not item.key.startswith("lost-"):
-                    self._add_item(response, item, self.history.node_of(item), item.key, item.path)
+                    node = self.history.node_of(item)
+                    self._add_item(response, item, node, item.key, item.path, 4096 if node.is_folder else 0)
             return response
         found = self._item(space, request.key)
         if found is None:
@@ -281,17 +294,17 @@ class OpenCloudProfile(OpenCloudData):
         item, node = found
         inside = "/".join([part for part in request.key.split("/") if part][1:])
         path, key = "/".join(filter(None, [item.path, inside])), "/".join(filter(None, [item.key, inside]))
-        if request.key.endswith("/") and node.is_folder:
+        if node.is_folder and (inside or request.key.endswith("/")):
             for child in node.children.values():
-                self._add_item(response, item, child, f"{key}/{child.name}", f"{path}/{child.name}")
+                self._add_item(response, item, child, f"{key}/{child.name}", f"{path}/{child.name}", child.size)
         else:
-            self._add_item(response, item, node, key, path)
+            self._add_item(response, item, node, key, path, node.size)
         return response
 
     @staticmethod
-    def _add_item(response: Any, item: Deleted, node: Node, key: str, path: str) -> None:
+    def _add_item(response: Any, item: Deleted, node: Node, key: str, path: str, size: int) -> None:
         kind = proto.CONTAINER if node.is_folder else proto.FILE
-        entry = response.recycle_items.add(key=key, type=kind, size=4096 if node.is_folder else 0)
+        entry = response.recycle_items.add(key=key, type=kind, size=size)
         entry.ref.path = path
         entry.deletion_time.seconds = int(item.deleted_s)
 

@@ -108,6 +108,9 @@ class Spaces:
             return granted
         for share in self._shares.reaching(user, self._line(node)):
             granted |= frozenset(share.permissions)
+            if {"initiate_file_upload", "initiate_file_download"} <= granted:
+                # A grant is kept as read and write; who may do both is told that he may move.
+                granted |= {"move"}
         return granted
 
     @staticmethod

@@ -30,6 +30,7 @@ class User:
     uid: int
     gid: int
     groups: tuple[str, ...]
+    mail_verified: bool = True
 
     @property
     def mail(self) -> str:
@@ -46,7 +47,7 @@ class User:
             id=self.identifier(),
             username=self.name,
             mail=self.mail,
-            mail_verified=True,
+            mail_verified=self.mail_verified,
             display_name=self.display_name,
             groups=list(self.groups),
             uid_number=self.uid,
@@ -71,7 +72,8 @@ class Directory:
                 idp=idp,
                 uid=99 if same_uid else 1000 + number,
                 gid=99 if same_uid else 1000,
-                groups=tuple(_GROUPS.get(name, [])),
+                groups=() if uuid_ids else tuple(_GROUPS.get(name, [])),
+                mail_verified=not uuid_ids,
             )
         self._by_id = {user.opaque_id: user for user in self._by_name.values()}
 

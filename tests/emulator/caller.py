@@ -91,6 +91,7 @@ class Caller:
     """
 
     def __init__(self, target: str, root: str | None = None) -> None:
+        self.target = target
         self.root = root
         self.token = ""
         self._channel = grpc.insecure_channel(target, options=[("grpc.max_receive_message_length", _LARGEST_MESSAGE)])
@@ -179,7 +180,7 @@ class Caller:
 
     def put(self, endpoint: Endpoint, data: bytes, path: str = "", **headers: str) -> HttpAnswer:
         """PUT with the headers that clients of the data gateway send."""
-        sizes = {"Upload-Length": str(len(data)), "File-Path": path, "File-Size": str(len(data))}
+        sizes = {"Upload-Length": str(len(data)), "File-Path": urllib.parse.quote(path), "File-Size": str(len(data))}
         return self.http("PUT", endpoint, body=data, headers={**sizes, **headers})
 
     def http(

@@ -4,6 +4,7 @@ import pytest
 
 from tests.emulator import gateways
 from tests.emulator.caller import Caller
+from tests.emulator.closer.round import look_closer
 from tests.emulator.recorded import Fact
 from tests.emulator.scenario import ask_everything
 
@@ -26,3 +27,12 @@ def opencloud_facts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Fact]
         probe = ask_everything(caller, "", "admin", "admin")
     assert not probe.failures
     return probe.facts
+
+
+@pytest.fixture(scope="session")
+def closer_facts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Fact]:
+    """What profile opencloud answers to the closer look."""
+    with gateways.opencloud(tmp_path_factory.mktemp("closer")) as gateway:
+        desk = look_closer(gateway)
+    assert not desk.failures
+    return desk.facts

@@ -33,7 +33,14 @@ def reva(folder: Path) -> Iterator[EmulatorThread]:
 @contextlib.contextmanager
 def opencloud(folder: Path, processing_s: float = 0.0) -> Iterator[EmulatorThread]:
     """Profile opencloud; uploads are processed at once unless told otherwise, so that answers do not depend on timing."""
-    config = EmulatorConfig(root=folder, profile="opencloud", seed=1, users=OPENCLOUD_USERS, quirks={"processing_s": processing_s})
+    config = EmulatorConfig(
+        root=folder,
+        profile="opencloud",
+        seed=1,
+        users=OPENCLOUD_USERS,
+        transfer_life_s=86400,
+        quirks={"processing_s": processing_s},
+    )
     with EmulatorThread(config) as gateway:
         yield gateway
 

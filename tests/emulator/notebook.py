@@ -16,7 +16,7 @@ class Notebook:
         self.facts: dict[str, Fact] = {}
         self.failures: list[str] = []
 
-    def note(self, name: str, *parts: Fact, **fields: Any) -> None:
+    def note(self, name: str, /, *parts: Fact, **fields: Any) -> None:
         """Write down one fact; a name that is there already gets a number, as in the records."""
         fact: Fact = {}
         for part in (*parts, fields):

@@ -17,10 +17,25 @@ from tests.emulator.recorded import Fact
 ABSENT = "(absent)"
 """Stands for a field that one side does not have."""
 
-UNSAID = frozenset({"ms", "note", "load", "topic", "expose", "header_bytes", "stat_ms"})
-"""Keys that tell nothing about the server: durations, the notes of who measured, what was sent."""
+UNSAID = frozenset({"ms", "note", "load", "topic", "expose", "header_bytes", "stat_ms", "waited_s", "bytes", "bytes_per_entry"})
+"""Keys that tell nothing about the server: durations, sizes of messages, the notes of who measured."""
 
-UNORDERED = frozenset({"protocols", "names", "listed", "entries", "items", "trash", "spaces", "shares", "mounts", "state", "types"})
+UNORDERED = frozenset(
+    {
+        "protocols",
+        "names",
+        "listed",
+        "entries",
+        "items",
+        "trash",
+        "spaces",
+        "shares",
+        "mounts",
+        "state",
+        "types",
+        "list_shows_status",
+    }
+)
 """Keys of lists whose order is random on the real servers."""
 
 FIXED_SECONDS = frozenset({"1600000000"})
@@ -89,7 +104,7 @@ def _tidy(key: str, value: Any) -> Any:
             tidied["size"] = "<size of a folder on disk>"
         return tidied
     if isinstance(value, list):
-        items = [_tidy(key, item) for item in value]
+        items = [_tidy("" if isinstance(item, list) else key, item) for item in value]
         return sorted(items, key=_order) if key in UNORDERED else items
     if isinstance(value, str) and value.startswith("{") and value.endswith("}"):
         with contextlib.suppress(json.JSONDecodeError):
@@ -112,6 +127,8 @@ def _mask(key: str, value: Leaf) -> Leaf:
         return "<now in ms>" if int(str(value)) > 1e12 else "<now>"
     if key.lower() == "x-request-id":
         return "<id> twice" if _TWICE.fullmatch(str(value)) else "<id>"
+    if isinstance(value, int) and _NOW.fullmatch(str(value)):
+        return "<now>"
     if not isinstance(value, str) or key == "quota.remaining":
         return value
     for pattern, name in (
