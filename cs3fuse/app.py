@@ -50,6 +50,9 @@ log = structlog.get_logger(__name__)
 _SPARE_TASKS = 48
 _PROGRESS_PERIOD_S = 0.2
 _CLOSE_S = 5.0
+# An unreachable server must not keep the mount from starting; locks that are not refreshed run out by themselves.
+_OLD_LOCKS_S = 10.0
+_OLD_LOCKS_PERIOD_S = 10.0
 
 
 def run_mount(options: MountOptions, mount_point: Path, secret: Secret, *, ready_fd: int | None) -> None:
@@ -101,6 +104,14 @@ class Mount:
             budget_bytes=options.cache_bytes,
             min_free_bytes=options.cache_min_free_bytes,
         )
+        self.leases = LeaseManager(
+            client.locks,
+            self.book,
+            app_name=f"cs3fuse-{os.uname().nodename}-{_instance(state_folder)}",
+            policy=options.locks,
+            ttl_s=options.lock_ttl_s,
+            state_file=state_folder / "leases.json",
+        )
         self.commits = CommitEngine(
             client.tree,
             client.data,
@@ -109,15 +120,7 @@ class Mount:
             state_folder=state_folder,
             identity=f"{options.source.partition('://')[2].partition('/')[0]}|{identity.idp}|{identity.opaque_id}",
             username=identity.username,
-            options=EngineOptions(mode=options.commit, workers=options.upload_workers),
-        )
-        self.leases = LeaseManager(
-            client.locks,
-            self.book,
-            app_name=f"cs3fuse-{os.uname().nodename}-{_instance(state_folder)}",
-            policy=options.locks,
-            ttl_s=options.lock_ttl_s,
-            state_file=state_folder / "leases.json",
+            options=EngineOptions(mode=options.commit, workers=options.upload_workers, lock_of=self.leases.lock_at),
         )
         self.vfs = Vfs(
             VfsState(
@@ -144,9 +147,18 @@ class Mount:
             await services.start(self.content.run)
             await services.start(self.commits.run)
             await services.start(self.leases.run)
+            with trio.move_on_after(_OLD_LOCKS_S):
+                await self.leases.take_over_stale()
             report = await self.commits.recover()
             log.info("journal_replayed", report=str(report))
+            services.start_soon(self._release_old_locks)
             task_status.started()
+
+    async def _release_old_locks(self) -> None:
+        """Locks that a killed daemon left are released once nothing of theirs is unsent."""
+        while self.leases.stale():
+            await self.leases.release_stale(is_needed=lambda at: self.commits.session_at(at) is not None)
+            await trio.sleep(_OLD_LOCKS_PERIOD_S)
 
     # --- what the control socket answers -----------------------------------------------------------------------------
 

@@ -431,9 +431,14 @@ class LeaseManager:
                 self._stale[at] = wanted
                 self._registry.add(at, wanted)
 
-    async def release_stale(self) -> None:
-        """After recovery: release what nothing needs any more. Cancellation: the rest expires by itself."""
+    async def release_stale(self, *, is_needed: Callable[[Location], bool] = lambda _at: False) -> None:
+        """After recovery: release what nothing needs any more. Cancellation: the rest expires by itself.
+
+        ``is_needed`` says that bytes for a file are still unsent: its lock is kept, and sent along with them (``lock_at``).
+        """
         for at, lock in list(self._stale.items()):
+            if is_needed(at):
+                continue
             if at not in self._leases:
                 await self._unlock(at, lock)
             self._stale.pop(at, None)
