@@ -337,8 +337,9 @@ def describe(exc: BaseException) -> str:
     """The innermost reason of a urllib3 error, for a sentence."""
     reason: BaseException = exc
     while True:
-        inner = getattr(reason, "reason", None) or (reason.args[-1] if reason.args else None)
-        if not isinstance(inner, BaseException):
+        candidates = (getattr(reason, "reason", None), reason.args[-1] if reason.args else None, reason.__cause__)
+        inner = next((found for found in candidates if isinstance(found, BaseException)), None)
+        if inner is None:
             break
         reason = inner
     if isinstance(reason, OSError) and reason.strerror:

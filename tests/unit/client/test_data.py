@@ -640,7 +640,7 @@ async def test_a_stalled_put_is_given_up(
     monkeypatch.setattr(connections, "PROGRESS_S", 0.2)
     server.on(stall)
     stub.on("InitiateFileUpload", upload_at(server.url))
-    with pytest.raises(errors.OutcomeUnknownError):
+    with trio.fail_after(5), pytest.raises(errors.OutcomeUnknownError):
         await data.upload(A, source(os.urandom(32 << 20)), expect=ExpectAbsent())
     release.set()
 
