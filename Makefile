@@ -2,7 +2,7 @@
 # scripts/bootstrap installs what is missing and says what it installs.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format venv clean
+.PHONY: help demo test bench check format venv clean
 
 PYTHON ?=
 # ruff has no rule for an await in finally or except (ASYNC102) and the like; these are flake8-async's own.
@@ -20,6 +20,12 @@ demo: ## gateway, two mounts, a histogram of a ROOT file; stays up until Ctrl-C 
 test: ## all tests but the long campaigns (ARGS="-k name" narrows)
 	@scripts/bootstrap
 	$(VENV_PYTHON) -X faulthandler -m pytest -o faulthandler_timeout=100 $(ARGS)
+
+bench: ## measure against bare calls (ITEMS=ls,walk PROFILE=reva,opencloud RUNS=3 PEERS=1 PUBLISH=1; IDLE_S, SCALE for trials)
+	@scripts/bootstrap mount
+	@$(VENV_PYTHON) -m bench $(if $(ITEMS),--items $(ITEMS)) $(if $(PROFILE),--profile $(PROFILE)) $(if $(RUNS),--runs $(RUNS)) \
+		$(if $(filter-out 0,$(PEERS)),--peers) $(if $(SCALE),--scale $(SCALE)) $(if $(IDLE_S),--idle-seconds $(IDLE_S)) \
+		$(if $(filter-out 0,$(PUBLISH)),--publish) $(if $(OUTPUT),--output $(OUTPUT))
 
 check: ## format, lint, types, async rules, import contracts
 	@scripts/bootstrap

@@ -1,0 +1,37 @@
+"""Bytes for the benchmark's files: random ones that can be checked while they are read, at next to no cost.
+
+Each mebibyte begins with its own number, so a reader proves with eight bytes that it got the right piece. Pure.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+
+MIB = 1 << 20
+_MARK_BYTES = 8
+
+
+class WrongBytesError(Exception):
+    """What was read is not what was written: a benchmark of wrong bytes is worth nothing."""
+
+
+def pieces(size_bytes: int, *, seed: int = 1) -> Iterator[bytes]:
+    """A file of ``size_bytes`` in pieces of 1 MiB (the last one shorter)."""
+    body = random.Random(seed).randbytes(MIB - _MARK_BYTES)
+    for number in range(-(-size_bytes // MIB)):
+        piece = number.to_bytes(_MARK_BYTES, "big") + body
+        yield piece[: size_bytes - number * MIB]
+
+
+def small(number: int, size_bytes: int, *, seed: int = 1) -> bytes:
+    """The content of the ``number``-th of many small files."""
+    return random.Random(f"{seed}/{number}").randbytes(size_bytes)
+
+
+def check_piece(offset: int, data: bytes | memoryview) -> None:
+    """Look at the marks within bytes that were read at ``offset``. Raises: WrongBytesError."""
+    for start in range(-offset % MIB, len(data) - _MARK_BYTES + 1, MIB):
+        found = int.from_bytes(data[start : start + _MARK_BYTES], "big")
+        if found != (offset + start) // MIB:
+            raise WrongBytesError(f"At byte {offset + start} stands the mark {found}.")
