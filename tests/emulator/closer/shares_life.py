@@ -3,7 +3,6 @@
 Asked after the other parts; what is left of alan's shares is what the later topics expect.
 """
 
-import time
 from typing import Any
 
 from cs3.sharing.collaboration.v1beta1 import collaboration_api_pb2 as collaboration_pb
@@ -18,7 +17,8 @@ from tests.emulator.closer.shares_writing import move, short, upload
 from tests.emulator.closer.sharing import EDITOR, VIEWER, Shared, share_with
 from tests.emulator.closer.users import of_type, spaces
 
-_ACCEPTING_S = 0.1
+_ACCEPTING_S = 30.0
+"""How long a share is kept from accepting itself, to be seen before it does [s]."""
 
 
 def revoke(desk: Desk, shared: Shared) -> Answer:
@@ -126,14 +126,16 @@ def mount_points(desk: Desk) -> None:
 def other_receivers(desk: Desk) -> None:
     """The same folder for marie, a share without idp, a viewer who would share on."""
     admin, alan, marie, view = desk.admin, desk.alan, desk.marie, desk.shared["view"]
+    desk.gateway.quirks["share_accept_s"] = _ACCEPTING_S
     share_with(admin, marie, view.rid, VIEWER)
     found = [[share.share.id.opaque_id, state_name(share)] for share in received(marie).message.shares]
     desk.note("marie_received", state=found)
     admin.on("CreateContainer", "/sh/noidp")
     rid = id_text(admin.stat("/sh/noidp").message.info.id)
     desk.note("createshare_grantee_without_idp", share_with(admin, marie, rid, VIEWER).status)
-    time.sleep(_ACCEPTING_S)
+    desk.gateway.clock.skew_s = _ACCEPTING_S + 1
     found = [[share.mount_point.path, state_name(share)] for share in received(marie).message.shares]
+    desk.gateway.clock.skew_s = 0.0
     desk.note("marie_received_later", state=found)
     desk.note("reshare_by_viewer", share_with(alan, marie, view.rid, VIEWER).status)
     for name, caller in (("alan", alan), ("admin", admin)):
