@@ -158,6 +158,11 @@ class EosReferences(NodeProfile):
             raise Refusal(proto.INTERNAL, f"eos: error: {error}") from error
         return Spot(path, space, node, folder, names[-1], form)
 
+    def place_of(self, reference: Any) -> Node | None:
+        """The node, or the folder it would be in."""
+        spot = self.resolve(reference)
+        return spot.node or spot.folder
+
     def allowed(self, call: Call, node: Node, permission: str) -> None:
         """Refuse what the caller may not do. Raises: Refusal PERMISSION_DENIED."""
         if permission not in self.spaces.permissions(call.user, node):

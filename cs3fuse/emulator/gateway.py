@@ -133,8 +133,10 @@ class GatewayServicer:
             entry.user = access.user.name
         if handler is None:
             raise self._profile.not_served(name)
+        call = Call(name, access)
+        self._profile.check_link(call, request)
         try:
-            response = handler(Call(name, access), request)
+            response = handler(call, request)
             return await response if inspect.isawaitable(response) else response
         except UnicodeEncodeError as error:
             # A name on disk that is not UTF-8: the whole answer cannot be written down.

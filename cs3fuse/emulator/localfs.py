@@ -44,7 +44,8 @@ class LocalFolder:
         self._recycle = inner / "recycle"
         self.uploads = inner / "uploads"
         for folder in (root, self._versions, self._recycle, self.uploads):
-            folder.mkdir(parents=True, exist_ok=True)
+            if not folder.is_file():  # the root of a public link may be a file
+                folder.mkdir(parents=True, exist_ok=True)
         self._state = state
         self._clock = clock
         self._metadata_bucket = f"reva.metadata.{mount_id}"

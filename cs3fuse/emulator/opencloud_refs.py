@@ -69,6 +69,7 @@ class OpenCloudReferences(NodeProfile):
     answers_have_request_id = False
     token_leeway_s = 5.0
     checksum_names = ("sha1", "md5", "adler32")
+    link_password_enforced = True
 
     def version_key(self, node: Node) -> str:
         """The id of the node and the mtime of the content."""
@@ -117,9 +118,23 @@ class OpenCloudReferences(NodeProfile):
             return Refusal(proto.NOT_FOUND, f"{_AUTHENTICATE}: not found: {who}")
         return Refusal(proto.PERMISSION_DENIED, f"{_AUTHENTICATE}: invalid credentials: {client_id}")
 
-    def link_owner(self, token: str, secret: str) -> User:
-        """No link is known here."""
-        raise Refusal(proto.NOT_FOUND, f"{_AUTHENTICATE}: not found: unknown token")
+    def unknown_link(self) -> Refusal:
+        """Also for an expired link."""
+        return Refusal(proto.NOT_FOUND, f"{_AUTHENTICATE}: not found: unknown token")
+
+    def wrong_link_password(self) -> Refusal:
+        """Also for a secret without "password|"."""
+        return Refusal(proto.PERMISSION_DENIED, f"{_AUTHENTICATE}: invalid credentials: wrong password")
+
+    def beyond_link(self, rpc: str, request: Any) -> Exception:
+        """Looking outside finds nothing; other calls are told that the token is invalid."""
+        if rpc in _BY_SPACE:
+            return self.no_space(request.ref)
+        if rpc == "ListFileVersions":
+            return super().beyond_link(rpc, request)
+        detail = "rpc error: code = PermissionDenied desc = auth: core access token is invalid"
+        reference = f", ref={proto.go_text(request.ref)}" if rpc == "InitiateFileUpload" else ""
+        return Refusal(proto.PERMISSION_DENIED, f"gateway could not call {rpc}{reference}: {detail}")
 
     def _signed_in(self, kind: str, client_id: str, secret: str) -> User:
         if kind == "machine" and secret != MACHINE_SECRET:
@@ -162,6 +177,11 @@ class OpenCloudReferences(NodeProfile):
             raise Refusal(proto.NOT_FOUND, f"{verb}: error: not found: {missing}" + (f"/{rest}" if rest else ""))
         spot = self._walk(verb, found, node, reference.path, self._text(reference), full_path=full_path)
         return spot if version is None else Spot(**{**spot.__dict__, "version": version[1]})
+
+    def place_of(self, reference: Any) -> Node | None:
+        """The node, or the folder it would be in."""
+        spot = self.resolve("stat", reference)
+        return spot.node or spot.folder
 
     def _by_path(self, reference: Any) -> tuple[Space, str]:
         parts = [part for part in reference.path.split("/") if part]

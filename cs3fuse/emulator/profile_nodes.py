@@ -14,6 +14,7 @@ from cs3fuse.emulator.checksums import compute_checksums
 from cs3fuse.emulator.failures import Refusal
 from cs3fuse.emulator.history import History
 from cs3fuse.emulator.identity import IdentityHandlers
+from cs3fuse.emulator.links import Link, LinkBook, LinkHandlers
 from cs3fuse.emulator.profiles import Services
 from cs3fuse.emulator.proto import NOT_FOUND
 from cs3fuse.emulator.shares import ShareBook, ShareHandlers
@@ -21,7 +22,7 @@ from cs3fuse.emulator.spaces import Space, Spaces
 from cs3fuse.emulator.tree import Node, Tree
 
 
-class NodeProfile(IdentityHandlers, ShareHandlers):
+class NodeProfile(LinkHandlers, IdentityHandlers, ShareHandlers):
     """A gateway over a `Tree`."""
 
     checksum_names: tuple[str, ...] = ()
@@ -34,6 +35,7 @@ class NodeProfile(IdentityHandlers, ShareHandlers):
         self.tree = Tree(self.state, self.clock, self.staging, self.new_id)
         self.history = History(self.tree, self.state, self.clock, inner, self.version_key)
         self.shares = ShareBook(self.state)
+        self.links = LinkBook(self.state)
         self.spaces = Spaces(self.tree, self.shares, self.state, self.config.root)
         self.uploads: dict[str, dict[str, Any]] = self.state.load("uploads")
 
@@ -64,6 +66,18 @@ class NodeProfile(IdentityHandlers, ShareHandlers):
             if path == folder or path.startswith(folder + "/"):
                 return space, path[len(folder) :].strip("/")
         raise Refusal(NOT_FOUND, f"no space has the folder of {path}")
+
+    def place_of(self, reference: Any) -> Node | None:
+        """The node a reference leads to, or the folder it would be in. Raises: Refusal."""
+        raise NotImplementedError
+
+    def link_reaches(self, link: Link, reference: Any) -> bool:
+        """Whether a reference leads to the linked node or below it."""
+        try:
+            node = self.place_of(reference)
+        except Refusal:
+            return False
+        return node is not None and link.resource[2] in {node.id, *(above.id for above in node.ancestors())}
 
     def put_upload(self, upload_id: str, record: dict[str, Any]) -> None:
         """Remember an upload that was initiated."""

@@ -44,6 +44,7 @@ class Mount:
         depth: how many path segments make a space.
         base: first URL segment of its data server.
         exposed: hand out real data URLs.
+        link: token of the public link it stands for.
 
     """
 
@@ -53,6 +54,7 @@ class Mount:
     base: str
     exposed: bool
     folder: LocalFolder
+    link: str = ""
 
     def full(self, inner: str) -> str:
         """The global path of an inner path."""
@@ -99,12 +101,17 @@ class RevaStorage(IdentityHandlers):
         config, inner = self.config, self.config.state_path
         local = LocalFolder(config.root, inner / "reva-local", self.state, self.clock, "local")
         other = LocalFolder(inner / "other", inner / "reva-other", self.state, self.clock, "other")
-        self.mounts = (
+        self.fixed_mounts = (
             Mount("/local", "local", 2, "data", config.expose, local),
             Mount("/other", "other", 1, "data-other", exposed=True, folder=other),
         )
         for user in self.directory:
             (config.root / user.name).mkdir(exist_ok=True)
+
+    @property
+    def mounts(self) -> tuple[Mount, ...]:
+        """All storage providers."""
+        return self.fixed_mounts
 
     # -- references
 
@@ -241,7 +248,7 @@ class RevaStorage(IdentityHandlers):
 
     def _list_above(self, path: str, response: Any) -> None:
         for mount in self.mounts:
-            if mount.path.startswith(path) and mount.folder.listing("/"):
+            if not mount.link and mount.path.startswith(path) and mount.folder.listing("/"):
                 response.infos.append(self._above(mount.path))
 
     def get_path(self, call: Call, request: Any) -> Any:

@@ -170,6 +170,9 @@ class Profile:
             return GrpcAbort(grpc.StatusCode.UNAUTHENTICATED, "auth: core access token not found")
         return GrpcAbort(grpc.StatusCode.PERMISSION_DENIED, "auth: core access token is invalid")
 
+    def check_link(self, call: Call, request: Any) -> None:
+        """Refuse what a caller who came through a public link may not do. Raises: Refusal, GrpcAbort."""
+
     def not_served(self, rpc: str) -> Exception:
         """The failure of an RPC this server does not have."""
         service = service_behind(rpc)

@@ -1,4 +1,4 @@
-"""Profile `reva`, continued: transfers, versions, recycle bin, spaces; the complete profile is `RevaProfile`.
+"""Profile `reva`, continued: transfers, versions, recycle bin, spaces.
 
 Owns the upload records (kept in the state: an upload id outlives a restart) and what a PUT, PATCH or GET does to the
 tree. Runs on the server's loop; one upload is written by one request at a time, as nothing in Reva prevents two.
@@ -8,7 +8,6 @@ Source: reva pkg/storage/utils/localfs/upload.go, pkg/rhttp/datatx/manager/{simp
 
 import asyncio
 import os
-import posixpath
 import re
 import urllib.parse
 import uuid
@@ -24,37 +23,23 @@ from cs3fuse.emulator.profile_reva import EVERYTHING, Mount, RevaStorage, Spot
 from cs3fuse.emulator.profiles import Call, DataCall, Download, HttpAnswer, Services, UploadSink
 from cs3fuse.emulator.proto import gateway_pb, provider_pb, spaces_pb, storage_pb
 from cs3fuse.emulator.ranges import RangePolicy
-from cs3fuse.emulator.shares import ShareBook, ShareHandlers
-from cs3fuse.emulator.users import User
 
 CHUNK_NAME = re.compile(r"-chunking-\w+-\d+-\d+$")
 """A target name that Reva takes for a piece of an ownCloud chunked upload."""
+LINK_BASE = "data-public"
+"""First URL segment of the data server of public links."""
 _UPLOADS = "reva.uploads"
 _COMMONS_QUOTA = 10**18
 
 
-class RevaProfile(RevaStorage, ShareHandlers):
-    """Reva 3.12, driver local."""
+class RevaData(RevaStorage):
+    """Transfers, versions, recycle bin, spaces."""
 
-    data_bases = ("data", "data-other")
+    data_bases = ("data", "data-other", LINK_BASE)
 
     def __init__(self, services: Services) -> None:
         super().__init__(services)
         self._uploads: dict[str, dict[str, Any]] = self.state.load(_UPLOADS)
-        self.shares = ShareBook(self.state)
-
-    # -- shares: listed, but access needs none on this driver
-
-    def share_target(self, call: Call, info: Any) -> tuple[tuple[str, str, str], str, User]:
-        """Anything below the root of a space; the id of the space is not kept, as in the sql share manager."""
-        spot = self.resolve(storage_pb.Reference(resource_id=info.id)) if info.id.opaque_id else self.resolve_path(info.path)
-        mount = spot.here
-        with self.failing("path not found when statting", "error statting"):
-            mount.folder.stat(spot.inner)
-        if len(spot.path.strip("/").split("/")) <= mount.depth:
-            raise Refusal(proto.PERMISSION_DENIED, "permission denied")
-        opaque_id = f"fileid-{urllib.parse.quote_plus(spot.inner)}"
-        return (mount.storage_id, "", opaque_id), posixpath.basename(spot.inner), call.user
 
     # -- initiation
 
@@ -69,10 +54,13 @@ class RevaProfile(RevaStorage, ShareHandlers):
                 f"spaces/{urllib.parse.quote(where, safe='')}/{urllib.parse.quote(request.ref.path.removeprefix('.').lstrip('/'))}"
             )
         else:
-            tail = f"simple{urllib.parse.quote(spot.inner if spot.form == 'path' else '/')}"
+            prefix = f"/{mount.link}" if mount.link else ""
+            tail = f"simple{prefix}{urllib.parse.quote(spot.inner if spot.form == 'path' else '/')}"
         version = proto.opaque_value(request.opaque, "version_key") or ""
         endpoint, token = self._endpoint(mount, tail, version)
         response = gateway_pb.InitiateFileDownloadResponse()
+        if mount.link:
+            response.protocols.add(protocol="", download_endpoint=self._gateway_url, token=self.tokens.transfer_token(""))
         response.protocols.add(protocol=tail.partition("/")[0], download_endpoint=endpoint, token=token)
         return response
 
@@ -85,7 +73,7 @@ class RevaProfile(RevaStorage, ShareHandlers):
         length = proto.opaque_value(request.opaque, "Upload-Length") or "0"
         if not length.isdecimal():
             raise Refusal(proto.INTERNAL, "error parsing upload length")
-        upload_id = str(uuid.UUID(int=self.services.random.getrandbits(128), version=4))
+        upload_id = str(uuid.uuid4())
         record = {"mount": mount.storage_id, "inner": spot.inner, "length": int(length)}
         self._uploads[upload_id] = record
         self.state.put(_UPLOADS, upload_id, record)
@@ -94,6 +82,8 @@ class RevaProfile(RevaStorage, ShareHandlers):
         names = ["simple", "tus"]
         self.services.random.shuffle(names)
         for name in names:
+            if mount.link:
+                response.protocols.add(protocol="", upload_endpoint=self._gateway_url, token=self.tokens.transfer_token(""))
             endpoint, token = self._endpoint(mount, f"{name}/{upload_id}")
             response.protocols.add(protocol=name, upload_endpoint=endpoint, token=token)
         return response
@@ -102,7 +92,13 @@ class RevaProfile(RevaStorage, ShareHandlers):
         target = f"{self.services.base_url}/{mount.base}/{tail}"
         if mount.exposed:
             return target, ""
-        return f"{self.services.base_url}{self.data_path}", self.tokens.transfer_token(target, version)
+        token = self.tokens.transfer_token(target, version)
+        # Behind a public link the token stands in the URL.
+        return (f"{self._gateway_url}/{token}", "") if mount.link else (self._gateway_url, token)
+
+    @property
+    def _gateway_url(self) -> str:
+        return f"{self.services.base_url}{self.data_path}"
 
     # -- data
 
@@ -125,6 +121,8 @@ class RevaProfile(RevaStorage, ShareHandlers):
             opaque_id = rest.partition("!")[2]
             rid = storage_pb.ResourceId(storage_id=storage_id, opaque_id=opaque_id)
             return self.resolve(storage_pb.Reference(resource_id=rid, path=f"./{relative}"))
+        if base == LINK_BASE:
+            return self.resolve_path(f"/public/{tail}")
         mount = next(mount for mount in self.mounts if mount.base == base)
         return self.resolve_path(f"{mount.path}/{tail}")
 
@@ -157,7 +155,9 @@ class RevaProfile(RevaStorage, ShareHandlers):
         record = self._uploads.get(upload_id)
         if record is None:
             raise HttpRefusal(missing)
-        mount = next(mount for mount in self.mounts if mount.storage_id == record["mount"])
+        mount = next((mount for mount in self.mounts if mount.storage_id == record["mount"]), None)
+        if mount is None:
+            raise HttpRefusal(404)
         return upload_id, mount, record["inner"], record["length"]
 
     def forget_upload(self, upload_id: str) -> None:
@@ -300,7 +300,7 @@ class RevaProfile(RevaStorage, ShareHandlers):
 class RevaSink:
     """The body of a simple PUT: appended to the upload file, then two renames."""
 
-    def __init__(self, profile: RevaProfile, upload_id: str, mount: Mount, inner: str, length: int) -> None:
+    def __init__(self, profile: RevaData, upload_id: str, mount: Mount, inner: str, length: int) -> None:
         self.profile = profile
         self.upload_id = upload_id
         self.mount = mount

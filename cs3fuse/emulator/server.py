@@ -32,7 +32,7 @@ from cs3fuse.emulator.gateway import GatewayServicer
 from cs3fuse.emulator.opencloud_spaces import OpenCloudProfile
 from cs3fuse.emulator.profiles import QUIRKS, Profile, Services
 from cs3fuse.emulator.proto import gateway_grpc
-from cs3fuse.emulator.reva_data import RevaProfile
+from cs3fuse.emulator.reva_shares import RevaProfile
 from cs3fuse.emulator.state import State
 from cs3fuse.emulator.tokens import TokenMaker
 from cs3fuse.emulator.users import Directory

@@ -39,7 +39,7 @@ class RawClient:
 
     def initiate_download(self, path: str) -> Any:
         request = provider_pb.InitiateFileDownloadRequest(ref=storage_pb.Reference(path=path))
-        return self.call("InitiateFileDownload", request).protocols[0]
+        return next(item for item in self.call("InitiateFileDownload", request).protocols if item.protocol)
 
     def send(
         self, method: str, url: str, token: str, body: bytes | None = None, **headers: str
