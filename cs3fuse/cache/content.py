@@ -30,6 +30,7 @@ from cs3fuse.cache.shelf import Shelf, unlink_quietly
 from cs3fuse.cache.streams import SMALL_BYTES, WholeTransfers
 from cs3fuse.cache.transfers import Transfers
 from cs3fuse.cache.uncached import read_uncached
+from cs3fuse.cache.verifying import Verified, verify
 from cs3fuse.capabilities import CapabilityBook
 from cs3fuse.errors import LocalStorageError
 from cs3fuse.model import ByteRange, ContentKey, Entry, Location
@@ -45,6 +46,8 @@ _ENDS: Final = (".root", ".parquet", ".h5", ".hdf5", ".nc", ".zip", ".npz")
 """Formats whose readers begin with the head and the tail of the file."""
 _END_BYTES: Final = 256 * 1024
 _SUM_BLOCKS: Final = 64
+_ROOM_BYTES: Final = 64 * 1024 * 1024
+"""How much more is freed than was asked for: the writer that needed room will write on."""
 
 _log = structlog.get_logger(__name__)
 
@@ -224,6 +227,20 @@ class ContentStore:
     def clear(self) -> int:
         """Delete what is not in use. Returns: bytes freed."""
         return self._shelf.clear()
+
+    async def verify(self, tell: Callable[[int, int], Awaitable[None]]) -> Verified:
+        """Read everything back and drop what is damaged. ``tell(done, total)`` is called before each version."""
+        verified = await verify(self._shelf, limiter=self.disk_limiter, damaged=self.damaged, tell=tell)
+        await self.flush()
+        return verified
+
+    async def make_room(self, wanted_bytes: int, disk_of: Path) -> bool:
+        """Give room to another folder on the same disk. Returns: False if it is another disk, or nothing could be freed."""
+        try:
+            is_same_disk = self._shelf.folder.can_rename(disk_of)
+        except OSError:
+            return False
+        return is_same_disk and await self._shelf.free(wanted_bytes + _ROOM_BYTES)
 
     def present_bytes(self, at: Location, entry: Entry) -> int:
         """How many bytes of a version are here."""

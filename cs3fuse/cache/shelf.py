@@ -104,6 +104,23 @@ class Shelf:
         self._contents[name] = content
         return content
 
+    def stored(self, name: str) -> Content | None:
+        """The content of a file of the folder by its name; None if it is not here any more, or cannot be used (then it is forgotten)."""
+        if name not in self.policy:
+            return None
+        content = self._contents.get(name)
+        if content is not None:
+            return self.get(content.key)
+        with suppress(sqlite3.Error):
+            key = self.folder.index.key(name)
+            return self.get(key) if key is not None else None
+        return None
+
+    def let_go(self, content: Content) -> None:
+        """Keep a content that nothing uses on the disk only."""
+        if content not in self._dirty and self._contents.get(content.name) is content and not self.policy.is_pinned(content.name):
+            del self._contents[content.name]
+
     def _is_reopened(self, content: Content) -> bool:
         """Whether the file of a content that was not in use could be opened again; if not it is forgotten."""
         if self.folder.reopen(content):
@@ -151,15 +168,20 @@ class Shelf:
 
     def forget(self, name: str) -> int:
         """Delete a version that nobody uses. Returns: bytes freed."""
+        size, trash = self._take_out(name)
+        if trash is not None:
+            self._spawn(partial(trio.to_thread.run_sync, partial(unlink_quietly, trash)))
+        return size
+
+    def _take_out(self, name: str) -> tuple[int, Path | None]:
+        """Forget a version. Returns: its bytes on disk, and the file that is still to be deleted in a thread."""
         size = self.policy.size_of(name)
         self.policy.remove(name)
         content = self._contents.pop(name, None)
         if content is not None:
             self._dirty.discard(content)
         self._removed.add(name)
-        if trash := self.folder.discard(name, size):
-            self._spawn(partial(trio.to_thread.run_sync, partial(unlink_quietly, trash)))
-        return size
+        return size, self.folder.discard(name, size)
 
     # -- the index ---------------------------------------------------------------------------------------------------
 
@@ -238,6 +260,18 @@ class Shelf:
         need = self.policy.budget_bytes - self.policy.used_bytes + self.policy.used_bytes // 10 + 1
         freed = sum(self.forget(name) for name in self.policy.victims(need))
         return freed + self._punch(content, _HOLES_BYTES) > 0
+
+    async def free(self, wanted_bytes: int) -> bool:
+        """The disk is full for somebody else: delete at least ``wanted_bytes`` of what is not in use, if there is as much.
+
+        Returns: whether anything was freed. Cancellation: the files go with the next start.
+        """
+        policy = self.policy
+        taken = [self._take_out(name) for name in policy.victims(policy.budget_bytes - policy.used_bytes + wanted_bytes)]
+        for _, trash in taken:
+            if trash is not None:
+                await trio.to_thread.run_sync(unlink_quietly, trash)
+        return any(size for size, _ in taken)
 
     def check_disk(self) -> None:
         """Shrink the budget so that the disk keeps its free share."""
