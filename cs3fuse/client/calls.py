@@ -34,7 +34,7 @@ _BELIEVE_REFUSAL_S = 60.0
 
 # Texts with which servers say that the call never reached the service: gRPC core's own and grpc-go's behind a gateway.
 _NOT_EXECUTED = re.compile(
-    r"failed to connect to all addresses|connection refused|error while dialing|dns resolution failed|name resolution|handshake",
+    r"failed to connect to all addresses|connection refused|error while dialing|dns resolution failed|errors resolving|name resolution|handshake",
     re.IGNORECASE,
 )
 # A gRPC INTERNAL or UNKNOWN of the transport, not of the service: the answer was lost.

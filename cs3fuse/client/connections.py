@@ -7,6 +7,7 @@ it waits. Used by ``client.transfers``: requests from worker threads, ``Transfer
 from __future__ import annotations
 
 import contextlib
+import logging
 import socket
 import ssl
 import threading
@@ -153,6 +154,8 @@ class ConnectionPool:
 
     def __init__(self, *, tls: ssl.SSLContext, is_plain_allowed: bool, size: int) -> None:
         self._is_plain_allowed = is_plain_allowed
+        # At DEBUG it logs addresses, which contain the transfer token on public links.
+        logging.getLogger("urllib3").setLevel(logging.INFO)
         is_verified = tls.verify_mode is ssl.CERT_REQUIRED
         if not is_verified:
             # Said once, loudly, when the channel was opened; not again for each connection.

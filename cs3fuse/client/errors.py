@@ -7,6 +7,7 @@ still there after Reva's INTERNAL) is settled by Stat in ``client.tree``.
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from dataclasses import dataclass
 
@@ -30,6 +31,7 @@ class Rule:
 _HELD_LOCK_CALLS = frozenset({"RefreshLock", "Unlock"})
 _UPLOAD = frozenset({"InitiateFileUpload"})
 _CREATIONS = frozenset({"CreateContainer", "TouchFile"})
+_SIGN_IN = frozenset({"Authenticate"})
 _GET = frozenset({"GET"})
 _PUT = frozenset({"PUT"})
 
@@ -95,17 +97,25 @@ RULES: tuple[Rule, ...] = (
     Rule(
         "gRPC UNAVAILABLE",
         errors.UnavailableError,
-        "The server's certificate is not trusted{said}. Name its authority with --tls-ca.",
+        "The server's certificate is not trusted: its authority is unknown here or it names another host. Name the authority with --tls-ca.",
         hint="certificate_verify_failed",
     ),
     Rule(
         "gRPC UNAVAILABLE",
         errors.UnavailableError,
-        "The server does not speak TLS there{said}. Without TLS the address begins with cs3+plain://.",
+        "The server does not speak TLS there. Without TLS the address begins with cs3+plain://.",
         hint="wrong_version_number",
     ),
     Rule("gRPC UNAVAILABLE", errors.UnavailableError, "No TLS connection to the server could be made{said}.", hint="handshake"),
     Rule("gRPC UNAVAILABLE", errors.UnavailableError, "The name of the server is not known{said}.", hint="dns resolution failed"),
+    Rule(
+        "gRPC UNAVAILABLE",
+        errors.UnavailableError,
+        "The name of the server is not known: {path}.",
+        _SIGN_IN,
+        hint="errors resolving",
+    ),
+    Rule("gRPC UNAVAILABLE", errors.UnavailableError, "The name of the server is not known.", hint="errors resolving"),
     Rule("gRPC UNAVAILABLE", errors.UnavailableError, _CANNOT_REACH),
     Rule("gRPC DEADLINE_EXCEEDED", errors.DeadlineError, _NO_ANSWER),
     Rule(
@@ -167,6 +177,9 @@ RULES: tuple[Rule, ...] = (
     Rule("HTTP 206", errors.BadDataError, "The server took {path} for a piece of a larger upload and did not store it.", _PUT),
 )
 
+# What gRPC puts in front of the reason why it has no connection.
+_CONNECT_NOISE = re.compile(r"^failed to connect to all addresses; last error: (\w+: )?(ip[^ ]*: )?", re.IGNORECASE)
+
 _GENERAL = Rule("", errors.ServerError, _SERVER_FAILED)
 
 
@@ -199,7 +212,7 @@ def error_for(call: str, answer: str, path: str, *, text: str = "", trace: str =
     is what the server said with it (foreign text: it is cut and made printable).
     """
     rule = rule_for(call, answer, text)
-    said = printable(text)
+    said = printable(_CONNECT_NOISE.sub("", text))
     if rule is _GENERAL:
         said = f"{answer}: {said}" if said else answer
     sentence = rule.sentence.format(call=call, path=printable(path, limit=400), said=f" ({said})" if said else "")

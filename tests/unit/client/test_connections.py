@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 
 import pytest
@@ -72,3 +73,11 @@ def test_whether_anything_was_sent_is_known(pool: ConnectionPool, server: FakeDa
         pool.request(unsent, "GET", "http://127.0.0.1:1/", {})
     assert sent.has_sent
     assert not unsent.has_sent
+
+
+def test_addresses_are_not_logged(pool: ConnectionPool, server: FakeDataServer, caplog: pytest.LogCaptureFixture) -> None:
+    """They hold the token on public links; urllib3 logs each at DEBUG."""
+    server.on(replying(200))
+    with caplog.at_level(logging.DEBUG):
+        pool.request(Transfer(), "GET", server.url + "/secret-token", {}).drain_conn()
+    assert "secret-token" not in caplog.text

@@ -102,3 +102,10 @@ def test_hostile_texts_never_break_a_sentence(answer: str, path: str, text: str)
 def test_printable_cuts_long_text() -> None:
     """A server cannot fill the log with one message."""
     assert len(printable("x" * 10_000)) == 200
+
+
+def test_the_reason_of_a_failed_connection_is_readable() -> None:
+    """Without what gRPC puts in front of it."""
+    text = "failed to connect to all addresses; last error: UNKNOWN: ipv4:127.0.0.1:1: Failed to connect to remote host: Connection refused"
+    message = str(error_for("Stat", "gRPC UNAVAILABLE", "/a", text=text))
+    assert "(Failed to connect to remote host: Connection refused)" in message
