@@ -44,6 +44,8 @@ class Hasher:
 
 def compute_checksums(path: Path, names: tuple[str, ...]) -> dict[str, str]:
     """Checksums of a whole file. Raises: OSError."""
+    if not path.stat().st_size:
+        return Hasher(names, 0).result()
     with path.open("rb", buffering=0) as file:
         hasher = Hasher(names, path.stat().st_size)
         view = memoryview(bytearray(_BLOCK))
