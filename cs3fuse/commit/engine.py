@@ -22,7 +22,7 @@ import trio
 from cs3fuse.capabilities import CapabilityBook
 from cs3fuse.commit.folder import StateFolder
 from cs3fuse.commit.generation import Outcome
-from cs3fuse.commit.host import SessionHost, SessionLock, no_lock, no_room, nothing_to_ensure, nothing_to_release
+from cs3fuse.commit.host import LeaseLike, SessionHost, SessionLock, no_lock, no_room
 from cs3fuse.commit.journal import Journal
 from cs3fuse.commit.protocol import CommitProtocol, RetryPolicy
 from cs3fuse.commit.records import CommitRecord, ConflictRecord, RecordState
@@ -47,11 +47,16 @@ def _no_lock_at(at: Location) -> Lock | None:  # noqa: ARG001 - the signature of
     return None
 
 
+def _lock_of(lease: LeaseLike) -> Lock | None:
+    return lease.lock
+
+
 @dataclass(slots=True)
 class EngineOptions:
     """``mode``: what close waits for. ``workers``: uploads at a time. ``queue_bound``: files that may wait in mode "background".
 
     ``replace_upload_bound``: a rename onto a file uploads sources up to this many bytes and has larger ones moved by the server.
+    ``recovery_limit_s``: how long a start waits for the journal; what is not sent by then goes on in the background.
     ``make_room`` is asked to free local disk space before a write fails for want of it; True if it freed some.
     ``lock_of`` gives the lock that an earlier run left on a file, for the commits that are replayed.
     """
@@ -62,6 +67,7 @@ class EngineOptions:
     replace_upload_bound: int = 64 * 1024 * 1024
     retry: RetryPolicy = field(default_factory=RetryPolicy)
     recovery_retry: RetryPolicy = field(default_factory=lambda: RetryPolicy(budget_s=5.0))
+    recovery_limit_s: float = 60.0
     make_room: Callable[[int], Awaitable[bool]] = no_room
     lock_of: Callable[[Location], Lock | None] = _no_lock_at
     wall_clock: Callable[[], float] = time.time
@@ -186,24 +192,27 @@ class CommitEngine:
         at: Location,
         base: Entry | None,
         *,
+        lease: LeaseLike | None = None,
         lock: Callable[[], Lock | None] = no_lock,
-        ensure_lock: Callable[[], Awaitable[None]] = nothing_to_ensure,
-        release_lock: Callable[[], None] = nothing_to_release,
         created: bool = False,
     ) -> WriteSession:
         """The session of a file that is opened for writing; the one that is still being sent, if there is one.
 
         Args: ``base`` is the version seen under the lock, None: the file must not exist when it is committed. ``created``: commit
-        it even if nothing is written. ``lock`` gives the current CS3 lock; ``ensure_lock`` gets it back before a commit;
-        ``release_lock`` is called once, when the last handle is closed and everything is sent (or the next ``begin`` brings a lock).
+        it even if nothing is written. ``lease`` is one holder's share of the CS3 lock: the session has it acquired again when it is
+        lost, and releases it when the last handle is closed and everything is sent (or the next ``begin`` brings another).
+        ``lock`` is for callers that keep the lease themselves: the lock to send along.
         """
         host = self._running.host
         session = self._sessions.get(at)
+        session_lock = SessionLock(lock)
+        if lease is not None:
+            session_lock = SessionLock(partial(_lock_of, lease), lease.ensure, lease.reaffirm, lease.release)
         if session is None or session.is_abandoned:
-            session = WriteSession(host, at, base, lock=SessionLock(lock, ensure_lock, release_lock), created=created)
+            session = WriteSession(host, at, base, lock=session_lock, created=created)
             self._sessions[at] = session
             return session
-        session.reopen(base, SessionLock(lock, ensure_lock, release_lock))
+        session.reopen(base, session_lock)
         return session
 
     def session_at(self, at: Location) -> WriteSession | None:
@@ -304,12 +313,14 @@ class CommitEngine:
         if swept:
             _LOG.info("swept staged files that nothing needs", count=swept)
         self._recovery_retry = self._options.recovery_retry
+        recovery = Recovery(opened.journal, opened.host.folder, self._identity, restore=self._restore)
         try:
-            report = await Recovery(opened.journal, opened.host.folder, self._identity, restore=self._restore).run()
+            with trio.move_on_after(self._options.recovery_limit_s):
+                await recovery.run()
+                await opened.replacer.finish_leftovers()
         finally:
             self._recovery_retry = None
-        await opened.replacer.finish_leftovers()
-        return report
+        return recovery.finish()
 
     def _restore(self, record: CommitRecord) -> WriteSession:
         """A session of a record that an earlier run left. Raises: LocalStorageError."""

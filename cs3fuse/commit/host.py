@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from cs3fuse.commit.journal import Journal
 from cs3fuse.model import Entry, Location, Lock
@@ -61,12 +61,34 @@ class SessionHost:
 class SessionLock:
     """How a session learns of the CS3 lock on its file: the current one, how to get it back after a loss, and when to let it go.
 
-    ``release`` is called once: after the last handle is closed and everything is sent, or when another holder takes its place.
+    ``ensure`` acquires it again if we know it to be lost; ``reaffirm`` asks the server. ``release`` is called once: after the last handle is closed and everything is sent, or when another holder takes its place.
     """
 
     current: Callable[[], Lock | None] = no_lock
     ensure: Callable[[], Awaitable[None]] = nothing_to_ensure
+    reaffirm: Callable[[], Awaitable[None]] = nothing_to_ensure
     release: Callable[[], None] = nothing_to_release
+
+
+class LeaseLike(Protocol):
+    """What ``locks.manager.Lease`` gives to a session."""
+
+    @property
+    def lock(self) -> Lock | None:
+        """The lock to send along; None after a loss."""
+        ...
+
+    async def ensure(self) -> None:
+        """Get it back if it was lost. Raises: LockedError."""
+        ...
+
+    async def reaffirm(self) -> None:
+        """Ask the server whether it is still ours, and get it back if not. Raises: LockedError."""
+        ...
+
+    def release(self) -> None:
+        """One holder less."""
+        ...
 
 
 @dataclass(slots=True)

@@ -46,6 +46,7 @@ _LOG = structlog.get_logger(__name__)
 
 MISSING_AGAIN_S = 0.25
 """How long to wait before a NOT_FOUND of a known file is believed: Reva's local driver has none between two renames of an overwrite."""
+ATTEMPTS_AT_LEAST = 2
 MAX_LOST_RACES = 8
 """Refused conditional uploads after which a commit gives up; each time somebody else changed the file in a few milliseconds."""
 
@@ -69,10 +70,15 @@ class Backoff:
         self._policy = policy
         self._ends_at = trio.current_time() + policy.budget_s
         self._delay_s = policy.first_delay_s
+        self._waits = 0
 
     async def wait(self, error: Cs3FuseError) -> None:
-        """Wait before the next attempt. Raises: ``error`` itself when the budget is used up."""
-        if trio.current_time() + self._delay_s > self._ends_at:
+        """Wait before the next attempt. Raises: ``error`` itself when the budget is used up.
+
+        One upload of a large file can take longer than the budget: two more attempts are made all the same.
+        """
+        self._waits += 1
+        if trio.current_time() + self._delay_s > self._ends_at and self._waits > ATTEMPTS_AT_LEAST:
             raise error
         await trio.sleep(self._delay_s)
         self._delay_s = min(self._delay_s * 2, self._policy.longest_delay_s)
@@ -80,6 +86,10 @@ class Backoff:
 
 async def _no_note(state: RecordState) -> None:
     """For callers without a journal."""
+
+
+async def _nothing_to_reaffirm() -> None:
+    """For callers without a lock."""
 
 
 def _no_lock() -> Lock | None:
@@ -98,6 +108,7 @@ class CommitJob:
     base: Entry | None
     source: UploadSource
     lock: Callable[[], Lock | None] = _no_lock
+    reaffirm_lock: Callable[[], Awaitable[None]] = _nothing_to_reaffirm
     note: Callable[[RecordState], Awaitable[None]] = _no_note
     attempted: bool = False
     resend_if_deleted: bool = True
@@ -189,6 +200,7 @@ class CommitProtocol:
                 await job.note(RecordState.UNKNOWN)
                 _LOG.warning("upload's outcome unknown, looking", path=str(at), reason=str(exc), retries=job.retries)
                 await backoff.wait(exc)
+                await job.reaffirm_lock()  # OpenCloud answers 500 for a lock that is not ours any more
             else:
                 job.attempted = job.acknowledged = True
             must_look = True

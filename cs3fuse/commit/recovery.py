@@ -80,26 +80,33 @@ class Recovery:
         self._folder = folder
         self._identity = identity
         self._restore = restore
+        self._under_way: set[WriteSession] = set()
         self.report = RecoveryReport()
 
-    async def run(self) -> RecoveryReport:
-        """Replay. Never raises for a single record: its reason is in the report. Cancellation: the rest stays in the journal."""
+    async def run(self) -> None:
+        """Replay. Never raises for a single record: its reason is in the report. Cancellation: the rest goes on in the background."""
         sessions = []
         for record in self._journal.records():
             session = self._take(record)
             if session is not None:
                 sessions.append(session)
+                self._under_way.add(session)
         if sessions:
             first, *others = sessions
             error = await self._send(first)
             if isinstance(error, (UnavailableError, DeadlineError)):
                 # Nobody there: do not spend the budget on each file; the background tries again.
                 self.report.kept += [(session.at, str(error)) for session in others]
+                self._under_way.clear()
             else:
                 async with trio.open_nursery() as nursery:
                     for session in others:
                         nursery.start_soon(self._send, session)
         await self._journal.flush()
+
+    def finish(self) -> RecoveryReport:
+        """The report; what is still being sent counts as kept."""
+        self.report.kept += [(session.at, "still being sent") for session in self._under_way]
         _LOG.info("journal replayed", outcome=str(self.report))
         return self.report
 
@@ -141,6 +148,7 @@ class Recovery:
         if outcome is None:
             return None
         await outcome.done.wait()
+        self._under_way.discard(session)
         self._note(at, outcome)
         return outcome.error
 

@@ -227,6 +227,7 @@ class Sender:
                 base=record.base,
                 source=UploadSource(generation.staged.fd, record.size, record.sha1, record.mtime_ns),
                 lock=session.lock.current,
+                reaffirm_lock=session.lock.reaffirm,
                 note=note,
                 attempted=record.attempted,
             )

@@ -45,6 +45,8 @@ CHECK_EVERY_S = 2.0
 CALL_LIMIT_S = 20.0
 """Bound of one refresh or release in the background."""
 RELEASES_AT_ONCE = 4
+ASK_AGAIN_S = 1.0
+"""How often a foreign lock is asked for while somebody waits for it."""
 
 _NOT_ANSWERED = (UnavailableError, DeadlineError, OutcomeUnknownError, ServerError)
 
@@ -100,6 +102,10 @@ class Lease:
         if self.is_lost:
             await self._manager.reacquire(self)
 
+    async def reaffirm(self) -> None:
+        """Ask the server whether the lock is still ours, and get it back if not. Raises: as ``ensure``."""
+        await self._manager.reaffirm(self)
+
 
 class LeaseManager:
     """See the module."""
@@ -146,7 +152,8 @@ class LeaseManager:
                 await trio.sleep(CHECK_EVERY_S)
                 for lease in list(self._leases.values()):
                     if lease.machine.is_due(self.now()):
-                        await self._refresh(lease)
+                        lease.machine.not_answered(self.now())  # not due again while it is under way
+                        nursery.start_soon(self._refresh, lease)
 
     # Acquiring
 
@@ -199,6 +206,23 @@ class LeaseManager:
         """Take a lost lock again. Raises: LockedError, what the calls raise."""
         _LOG.warning("lock was lost, acquiring it again", path=str(lease.at))
         await self._take(lease)
+
+    async def reaffirm(self, lease: Lease) -> None:
+        """See ``Lease.reaffirm``."""
+        if not lease.is_lost:
+            await self._refresh(lease)
+        await lease.ensure()
+
+    async def acquire_within(self, at: Location, entry: Entry, seconds: float) -> Lease | None:
+        """As ``acquire``, and wait up to ``seconds`` for somebody else to let go. Raises, Cancellation: as ``acquire``."""
+        ends_at = trio.current_time() + seconds
+        while True:
+            try:
+                return await self.acquire(at, entry)
+            except LockedError:
+                if trio.current_time() + ASK_AGAIN_S > ends_at:
+                    raise
+            await trio.sleep(ASK_AGAIN_S)
 
     async def _take(self, lease: Lease) -> bool:
         """Get the lock on the server. Returns False where the storage has none and that is acceptable."""
@@ -461,6 +485,38 @@ class LeaseManager:
     def foreign(self) -> list[ForeignLock]:
         """Locks of others that were in the way and may still be."""
         return list(self._foreign.values())
+
+    async def unlock(self, at: Location) -> bool:
+        """Release our lock on a file now, whoever holds a handle (they acquire it again when they commit). False: we have none.
+
+        Raises: what the call raises, other than that the lock was gone.
+        """
+        lock = self.lock_at(at)
+        if lock is None:
+            return False
+        try:
+            await self._locks.unlock(at, lock)
+        except LockLostError:
+            _LOG.debug("lock was gone already", path=str(at))
+        lease = self._leases.get(at)
+        if lease is not None:
+            lease.machine.refused()
+        self._forget_stale(at)
+        self._registry.remove(at)
+        return True
+
+    async def break_foreign(self, at: Location) -> LockInfo | None:
+        """Release somebody else's lock, if the server lets us; ask the user before. Returns what was released, None: not locked.
+
+        Raises: LockLostError, AccessDeniedError and the like where the server does not allow it.
+        """
+        found = await self._locks.get_lock(at)
+        if found is None:
+            return None
+        await self._locks.unlock(at, Lock(found.lock_id, found.app_name, found.expires_at or 0.0))
+        self._foreign.pop(at, None)
+        _LOG.warning("released somebody else's lock", path=str(at), app=found.app_name, user=found.user)
+        return found
 
     def lock_at(self, at: Location) -> Lock | None:
         """Our current lock on a file, None if we have none: for deletes, renames and recovered commits."""

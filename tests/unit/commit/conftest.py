@@ -9,10 +9,27 @@ from typing import Any
 
 import pytest
 import trio
+from trio.testing import MockClock
 
 from cs3fuse.capabilities import CapabilityBook
 from cs3fuse.commit.engine import CommitEngine, EngineOptions
 from tests.unit.commit.fakes import PROFILES, FakeContent, FakeServer
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> MockClock:
+    """A clock that jumps whenever nothing can run, and work that threads would do done in place: the same on any machine.
+
+    A clock that jumps does not know of threads: beside one that writes to the disk, hours would pass.
+    """
+
+    async def run_in_place(work: Callable[..., object], *args: object, **_: object) -> object:
+        await trio.lowlevel.checkpoint()
+        return work(*args)
+
+    monkeypatch.setattr(trio.to_thread, "run_sync", run_in_place)
+    return MockClock(autojump_threshold=0)
+
 
 Running = Callable[..., AbstractAsyncContextManager[CommitEngine]]
 

@@ -46,6 +46,9 @@ from cs3fuse.model import (
 )
 from cs3fuse.ports import ExpectAbsent, Expectation, ExpectEtag, Fetched, Sink, UploadSource
 
+MEMORY = Path("/dev/shm") if Path("/dev/shm").is_dir() else None
+"""Where tests put folders whose syncs shall cost nothing; None is the usual place."""
+
 HOME = Location(PathRoot("/home"))
 PROFILES = ("reva", "opencloud")
 

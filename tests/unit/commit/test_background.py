@@ -15,11 +15,6 @@ from tests.unit.commit.fakes import HOME, FakeServer, eventually
 AT = HOME.child("a.txt")
 
 
-@pytest.fixture
-def clock() -> MockClock:
-    return MockClock(autojump_threshold=0.01)
-
-
 async def test_close_returns_before_the_server_has_it(running: Running, server: FakeServer, clock: MockClock) -> None:
     """The journal's word counts; ``flush`` waits for the server."""
     server.paused = trio.Event()

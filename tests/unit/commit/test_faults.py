@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
+
 import pytest
 import trio
 from trio.testing import MockClock
@@ -46,12 +49,6 @@ TRANSIENT = [
     BusyError("processing"),
     ChecksumError("419"),
 ]
-
-
-@pytest.fixture
-def clock() -> MockClock:
-    """Jumps when everything has been idle for longer than a thread of these tests works."""
-    return MockClock(autojump_threshold=0.01)
 
 
 @pytest.mark.parametrize("fault", TRANSIENT, ids=repr)
@@ -426,19 +423,72 @@ async def test_locked_meanwhile(running: Running, server: FakeServer, clock: Moc
         assert server.content("a.txt") == OURS
 
 
+@dataclass
+class FakeLease:
+    """A lease that counts; ``error`` is raised when the lock is asked for again."""
+
+    lock: Lock | None
+    error: Cs3FuseError | None = None
+    on_reaffirm: Callable[[], None] = lambda: None
+    released: int = 0
+
+    async def ensure(self) -> None:
+        if self.error is not None:
+            raise self.error
+
+    async def reaffirm(self) -> None:
+        self.on_reaffirm()
+        await self.ensure()
+
+    def release(self) -> None:
+        self.released += 1
+
+
 async def test_own_lock_is_sent_along(running: Running, server: FakeServer, clock: MockClock) -> None:
-    """Under our own lock the upload goes through, and the lock is let go after the last handle's last commit."""
+    """Under our own lock the upload goes through, and the lock is let go once, after the last handle's last commit."""
     base = server.put("a.txt", b"old")
     ours = Lock("ours", "cs3fuse", 0)
     server.files["a.txt"].locked_by = ours
-    released = []
+    first, second = FakeLease(ours), FakeLease(ours)
     async with running() as engine:
-        session = engine.begin(AT, base, lock=lambda: ours, release_lock=lambda: released.append(True))
+        session = engine.begin(AT, base, lease=first)
+        await session.write(0, OURS)
+        assert engine.begin(AT, base, lease=second) is session
+        assert (first.released, second.released) == (1, 0)
+        await session.commit()
+        assert second.released == 0
+        session.close()
+        assert (first.released, second.released) == (1, 1)
+    assert server.content("a.txt") == OURS
+
+
+async def test_lock_is_held_until_the_bytes_are_sent(running: Running, server: FakeServer, clock: MockClock) -> None:
+    """The handle is closed and the upload failed: the lock stays ours until the background has sent the bytes."""
+    base = server.put("a.txt", b"old")
+    lease = FakeLease(Lock("ours", "cs3fuse", 0))
+    server.faults["upload"].append(QuotaError("no room"))
+    async with running() as engine:
+        session = engine.begin(AT, base, lease=lease)
+        await session.write(0, OURS)
+        with pytest.raises(QuotaError):
+            await session.commit()
+        session.close()
+        assert lease.released == 0
+        await eventually(lambda: engine.queue() == [])
+        assert lease.released == 1
+
+
+async def test_lock_that_the_server_forgot_is_taken_again(running: Running, server: FakeServer, clock: MockClock) -> None:
+    """OpenCloud answers 500 to an upload with a lock id that it does not know: the lock is asked for, and the upload goes through."""
+    base = server.put("a.txt", b"old")
+    lease = FakeLease(Lock("forgotten", "cs3fuse", 0))
+    lease.on_reaffirm = lambda: setattr(lease, "lock", Lock("again", "cs3fuse", 0))
+    server.faults["upload"].append(ServerError("500: not locked"))
+    async with running() as engine:
+        session = engine.begin(AT, base, lease=lease)
         await session.write(0, OURS)
         await session.commit()
-        assert released == []
-        session.close()
-        assert released == [True]
+    assert lease.lock == Lock("again", "cs3fuse", 0)
     assert server.content("a.txt") == OURS
 
 
@@ -518,15 +568,12 @@ async def test_journal_without_room_is_an_error_at_write(running: Running, serve
     assert server.content("a" * 200) == b"fits again"
 
 
-async def test_failing_lock_holder_is_told_before_any_byte(running: Running, server: FakeServer, clock: MockClock) -> None:
-    """If the lost lock cannot be had again, nothing is uploaded."""
+async def test_lock_that_cannot_be_had_again_stops_the_upload(running: Running, server: FakeServer, clock: MockClock) -> None:
+    """If the lost lock is somebody else's now, nothing is uploaded, and the program is told."""
     base = server.put("a.txt", b"old")
-
-    async def ensure() -> None:
-        raise LockedError("locked by collabora until 14:03")
-
+    lease = FakeLease(None, error=LockedError("locked by collabora until 14:03"))
     async with running() as engine:
-        session = engine.begin(AT, base, ensure_lock=ensure)
+        session = engine.begin(AT, base, lease=lease)
         await session.write(0, OURS)
         with pytest.raises(LockedError):
             await session.commit()

@@ -19,6 +19,7 @@ from cs3fuse.commit.journal import CHECKPOINT_EVERY, Journal
 from cs3fuse.commit.records import CommitRecord, ConflictRecord, RecordState
 from cs3fuse.errors import LocalStorageError
 from cs3fuse.model import ByteRange, Checksum, Entry, IdRoot, Kind, Location, Lock, PathRoot, ResourceId
+from tests.unit.commit.fakes import MEMORY
 
 TEXT = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=12)
 IDS = st.builds(ResourceId, TEXT, TEXT, TEXT)
@@ -64,7 +65,7 @@ class JournalMachine(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.folder = Path(tempfile.mkdtemp())
+        self.folder = Path(tempfile.mkdtemp(dir=MEMORY))
         self.lives = 0
         self.journal = self._open()
         self.model: dict[int, CommitRecord] = {}

@@ -29,11 +29,6 @@ OLD, OURS, THEIRS = b"the old content, longer than ours", b"our content", b"thei
 COPY = "a (conflict einstein 2026-01-02 14-04-05).txt"
 
 
-@pytest.fixture
-def clock() -> MockClock:
-    return MockClock(autojump_threshold=0.01)
-
-
 @dataclass
 class Moment:
     """What a kill would leave: a state folder, a server, and whether the program had been told that its bytes are safe."""

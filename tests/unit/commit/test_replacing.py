@@ -24,11 +24,6 @@ AT, TMP = HOME.child("a.txt"), HOME.child("tmp")
 OLD, OURS = b"the old content, which is longer", b"our content"
 
 
-@pytest.fixture
-def clock() -> MockClock:
-    return MockClock(autojump_threshold=0.01)
-
-
 @pytest.fixture(params=[1000, 0], ids=["uploaded", "moved"])
 def bound(request: pytest.FixtureRequest) -> int:
     return request.param

@@ -21,10 +21,9 @@ from cs3fuse.commit.engine import CommitEngine, EngineOptions
 from cs3fuse.commit.protocol import RetryPolicy
 from cs3fuse.commit.session import WriteSession
 from cs3fuse.errors import ConflictError, Cs3FuseError, StaleError, UnavailableError
-from tests.unit.commit.fakes import HOME, PROFILES, FakeContent, FakeServer, LostAnswer, NeverArrived, Reset
+from tests.unit.commit.fakes import HOME, MEMORY, PROFILES, FakeContent, FakeServer, LostAnswer, NeverArrived, Reset
 
 AT = HOME.child("a.txt")
-MEMORY = Path("/dev/shm")  # syncs cost nothing there
 BASE = b"the content from which everything starts"
 
 
@@ -116,7 +115,7 @@ def test_random_interleavings(profile: str) -> None:
     @given(steps=st.lists(STEP, min_size=4, max_size=18))
     @settings(max_examples=200, deadline=None)
     def interleave(steps: list[tuple[str, int, int | None]]) -> None:
-        with tempfile.TemporaryDirectory(dir=MEMORY if MEMORY.is_dir() else None) as folder:
+        with tempfile.TemporaryDirectory(dir=MEMORY) as folder:
             trio.run(_play, profile, Path(folder), steps, clock=MockClock(autojump_threshold=0))
 
     interleave()

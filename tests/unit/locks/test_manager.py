@@ -16,7 +16,7 @@ from trio.testing import MockClock
 from cs3fuse.capabilities import CapabilityBook, LockSupport
 from cs3fuse.errors import LockedError, UnavailableError, UnsupportedError
 from cs3fuse.locks.manager import CHECK_EVERY_S, LeaseManager
-from cs3fuse.model import Entry, Lock
+from cs3fuse.model import Entry, Location, Lock
 from tests.unit.commit.fakes import HOME, FakeServer
 
 AT = HOME.child("a.txt")
@@ -359,3 +359,83 @@ async def test_a_release_given_up_is_still_done(managing: Managing, server: Fake
             await manager.settle(AT)
         await trio.testing.wait_all_tasks_blocked()
         assert server.files["a.txt"].locked_by is None
+
+
+async def test_reaffirmed_lock_is_asked_for(managing: Managing, server: FakeServer, autojump_clock: MockClock) -> None:
+    """A lock that the server forgot (restart) although its time is not up is noticed, and acquired again."""
+    async with managing() as manager:
+        lease = await manager.acquire(AT, entry(server))
+        assert lease is not None
+        await lease.reaffirm()
+        assert server.calls[-1] == "refresh_lock a.txt"
+        server.files["a.txt"].locked_by = None
+        await lease.reaffirm()
+        assert server.files["a.txt"].locked_by is not None
+        assert lease.lock is not None
+
+
+async def test_waiting_for_somebody_elses_lock(managing: Managing, server: FakeServer, autojump_clock: MockClock) -> None:
+    """``acquire_within`` gets it when it is let go, and gives up in time."""
+    theirs = Lock("other", "collabora", EPOCH + 9999)
+    server.files["a.txt"].locked_by = theirs
+    async with managing() as manager:
+        started_at = trio.current_time()
+        with pytest.raises(LockedError):
+            await manager.acquire_within(AT, entry(server), 10)
+        assert 8 <= trio.current_time() - started_at <= 10
+        server.before["set_lock"].extend([lambda: None] * 3 + [lambda: setattr(server.files["a.txt"], "locked_by", None)])
+        assert await manager.acquire_within(AT, entry(server), 10) is not None
+
+
+async def test_unlock_by_hand(managing: Managing, server: FakeServer, autojump_clock: MockClock) -> None:
+    """One of ours is released and comes back with the next commit; a foreign one only when asked for by name."""
+    async with managing() as manager:
+        lease = await manager.acquire(AT, entry(server))
+        assert lease is not None
+        assert await manager.unlock(AT)
+        assert server.files["a.txt"].locked_by is None
+        assert lease.is_lost
+        assert not await manager.unlock(AT)
+        await lease.ensure()
+        lease.release()
+        await settle()
+        assert await manager.break_foreign(AT) is None
+        server.files["a.txt"].locked_by = Lock("other", "collabora", EPOCH + 9999)
+        broken = await manager.break_foreign(AT)
+        assert broken is not None
+        assert broken.app_name == "collabora"
+        assert server.files["a.txt"].locked_by is None
+
+
+async def test_one_hanging_refresh_does_not_starve_others(
+    managing: Managing, server: FakeServer, monkeypatch: pytest.MonkeyPatch, autojump_clock: MockClock
+) -> None:
+    """Each refresh is on its own."""
+    server.put("b.txt", b"")
+    real = server.refresh_lock
+
+    async def hang(at: Location, lock: Lock) -> None:
+        if at == AT:
+            await trio.sleep_forever()
+        await real(at, lock)
+
+    monkeypatch.setattr(server, "refresh_lock", hang)
+    async with managing() as manager:
+        hanging = await manager.acquire(AT, entry(server))
+        other = await manager.acquire(HOME.child("b.txt"), server.entry("b.txt"))
+        assert hanging is not None
+        assert other is not None
+        await trio.sleep(1000)
+        assert other.lock is not None
+        assert hanging.lock is None
+
+
+async def test_all_are_released_at_the_end(managing: Managing, server: FakeServer, autojump_clock: MockClock) -> None:
+    """A daemon that stops in order leaves no lock."""
+    async with managing() as manager:
+        lease = await manager.acquire(AT, entry(server))
+        assert lease is not None
+        await manager.release_all()
+        assert server.files["a.txt"].locked_by is None
+    async with managing() as manager:
+        assert manager.stale() == []
