@@ -22,7 +22,7 @@ import trio
 from cs3fuse.capabilities import CapabilityBook
 from cs3fuse.commit.folder import StateFolder
 from cs3fuse.commit.generation import Outcome
-from cs3fuse.commit.host import LeaseLike, SessionHost, SessionLock, no_lock, no_room
+from cs3fuse.commit.host import LeaseLike, SessionHost, SessionLock, no_lock, no_room, nothing_to_ensure, nothing_to_release
 from cs3fuse.commit.journal import Journal
 from cs3fuse.commit.protocol import CommitProtocol, RetryPolicy
 from cs3fuse.commit.records import CommitRecord, ConflictRecord, RecordState
@@ -194,6 +194,8 @@ class CommitEngine:
         *,
         lease: LeaseLike | None = None,
         lock: Callable[[], Lock | None] = no_lock,
+        ensure_lock: Callable[[], Awaitable[None]] = nothing_to_ensure,
+        release_lock: Callable[[], None] = nothing_to_release,
         created: bool = False,
     ) -> WriteSession:
         """The session of a file that is opened for writing; the one that is still being sent, if there is one.
@@ -201,11 +203,11 @@ class CommitEngine:
         Args: ``base`` is the version seen under the lock, None: the file must not exist when it is committed. ``created``: commit
         it even if nothing is written. ``lease`` is one holder's share of the CS3 lock: the session has it acquired again when it is
         lost, and releases it when the last handle is closed and everything is sent (or the next ``begin`` brings another).
-        ``lock`` is for callers that keep the lease themselves: the lock to send along.
+        ``lock``, ``ensure_lock`` and ``release_lock`` are the same in parts, for callers that have no lease object.
         """
         host = self._running.host
         session = self._sessions.get(at)
-        session_lock = SessionLock(lock)
+        session_lock = SessionLock(lock, ensure_lock, release=release_lock)
         if lease is not None:
             session_lock = SessionLock(partial(_lock_of, lease), lease.ensure, lease.reaffirm, lease.release)
         if session is None or session.is_abandoned:
