@@ -113,8 +113,9 @@ class BlockSink:
     def _tell(self) -> None:
         try:
             self._token.run_sync_soon(self._told, idempotent=True)
-        except trio.RunFinishedError:
-            raise TransferEnded from None
+        except (trio.RunFinishedError, OSError) as error:
+            # The daemon ends; while it does, the socket that wakes its loop may be closed already.
+            raise TransferEnded from error
 
     # -- the trio thread ---------------------------------------------------------------------------------------------
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import random
-from contextlib import asynccontextmanager
-from pathlib import Path
 
 import pytest
 import trio
@@ -17,29 +15,15 @@ from cs3fuse.capabilities import CapabilityBook
 from cs3fuse.errors import LocalStorageError, StaleError, UnavailableError
 from cs3fuse.model import ByteRange
 from tests.unit.cache.fakes import HOME, FakeServer
+from tests.unit.cache.stores import MIB, opened, some
 
 A = HOME.child("a")
-MIB = 1024 * 1024
 KINDS = [
     pytest.param({"ranges": True}, id="ranges"),
     pytest.param({"ranges": True, "answers_carry_etag": False}, id="ranges-etag-by-stat"),
     pytest.param({"ranges": False, "answers_carry_etag": False}, id="whole"),
     pytest.param({"ranges": False, "etags": False}, id="whole-no-etag"),
 ]
-
-
-@asynccontextmanager
-async def opened(folder: Path, server: FakeServer, *, book: CapabilityBook | None = None, **options):
-    options = {"budget_bytes": 1 << 30, "min_free_bytes": 0, **options}
-    store = ContentStore(folder, server, server, book or CapabilityBook(), **options)
-    async with trio.open_nursery() as nursery:
-        await nursery.start(store.run)
-        yield store
-        nursery.cancel_scope.cancel()
-
-
-def some(size: int, seed: int = 1) -> bytes:
-    return random.Random(seed).randbytes(size)
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -272,7 +272,7 @@ def play(seed: int, kind: dict, folder: Path, steps: int) -> Play:
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: "-".join(f"{key}={value}" for key, value in kind.items()))
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=4, deadline=None)
 @given(seed=st.integers(0, 2**32))
 def test_every_byte_is_right_or_an_error(tmp_path_factory, kind, seed):
     """A short seeded run on each kind of storage."""
