@@ -32,6 +32,8 @@ _FILLED = "Other measurements had filled admin's space with 845 MB."
 _NO_IDP = "The recorded server had no service for `bearer`; the emulator has one, for tests of that sign-in."
 _TYPES = "The emulator knows none of these types; the server knows them and refuses the secret, with the same code."
 _MARIE = "The emulator's marie has her full name."
+_ON_DISK = "The emulator keeps files under their own names: its limit is the 4096 bytes of a path on disk."
+_TWICE = "The recorded server had counted four bytes more: those of the PUT that was shorter than announced, once more."
 _TEXT = "Only the text differs; nobody reads it."
 
 CLOSER: tuple[Known, ...] = (
@@ -39,13 +41,8 @@ CLOSER: tuple[Known, ...] = (
         ("token_claims",), "claims.num", ANYTHING, ABSENT, "The emulator counts its tokens, to let all of them expire on request."
     ),
     Known(("first_authenticate_marie", "whoami"), "user.displayName", "Marie Curie", "Marie", _MARIE),
-    Known(
-        ("quota_project_admin",),
-        "resp.*",
-        ANYTHING,
-        ANYTHING,
-        "The recorded server had counted four bytes more: those of the PUT that was shorter than announced, once more.",
-    ),
+    Known(("quota_project_admin",), "resp.usedBytes", "30", "34", _TWICE),
+    Known(("quota_project_admin",), "resp.opaque.remaining", "999970", "999966", _TWICE),
     Known(("createshare_again",), "msg", "error creating share: error: already exists", ANYTHING, _TEXT),
     Known(("download_view:path_/Shares",), "init.msg", ANYTHING, ANYTHING, _TEXT),
     Known(
@@ -97,11 +94,7 @@ CLOSER: tuple[Known, ...] = (
         ANYTHING,
         _NO_IDP,
     ),
-    Known(
-        ("deep_path",),
-        "*",
-        ANYTHING,
-        ANYTHING,
-        "The emulator keeps files under their own names: its limit is the 4096 bytes of a path on disk.",
-    ),
+    Known(("deep_path",), "fail", ANYTHING, None, _ON_DISK),
+    Known(("deep_path",), "stat_full_path", "INTERNAL", "OK", _ON_DISK),
+    Known(("deep_path",), "msg", ANYTHING, "", _ON_DISK),
 )

@@ -12,8 +12,8 @@ from cs3.sharing.collaboration.v1beta1 import collaboration_api_pb2 as collabora
 from cs3.sharing.collaboration.v1beta1 import resources_pb2 as share_pb
 from cs3.storage.provider.v1beta1 import resources_pb2 as storage_pb
 
-from tests.emulator.caller import Answer, Caller, parse_id
-from tests.emulator.closer.desk import absolute, below
+from tests.emulator.caller import Answer, Caller
+from tests.emulator.closer.desk import absolute, below, on
 
 VIEWER = ("get_path", "get_quota", "initiate_file_download", "list_container", "list_recycle", "stat")
 _CHANGING_FILES = ("initiate_file_upload", "list_file_versions", "restore_file_version", "restore_recycle_item")
@@ -28,12 +28,11 @@ def user_id(caller: Caller, idp: str = "") -> Any:
 
 
 def share_with(owner: Caller, grantee: Caller, rid: str, permissions: Iterable[str], idp: str = "") -> Answer:
-    """CreateShare of a resource with one user."""
+    """CreateShare of a resource with one user, described as the owner's Stat describes it."""
+    info = on(owner, "Stat", below(rid)).message.info
     granted = share_pb.SharePermissions(permissions=storage_pb.ResourcePermissions(**dict.fromkeys(permissions, True)))
     who = storage_pb.Grantee(type=storage_pb.GRANTEE_TYPE_USER, user_id=user_id(grantee, idp))
-    request = collaboration_pb.CreateShareRequest(
-        resource_info=storage_pb.ResourceInfo(id=parse_id(rid)), grant=share_pb.ShareGrant(grantee=who, permissions=granted)
-    )
+    request = collaboration_pb.CreateShareRequest(resource_info=info, grant=share_pb.ShareGrant(grantee=who, permissions=granted))
     return owner.call("CreateShare", request)
 
 
