@@ -41,6 +41,8 @@ class Transfer:
         self._connection: _StoppableMixin | None = None
         # Whether anything, a header included, may have reached the server.
         self.has_sent = False
+        # Bytes of a body that were handed to the connection; written by the worker thread, read by anybody.
+        self.sent_bytes = 0
 
     @property
     def is_stopped(self) -> bool:

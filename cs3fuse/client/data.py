@@ -45,6 +45,11 @@ class Cs3Data:
             calls, tree, pool, DownloadTickets(self._initiate_download), TransferThreads(limit=DOWNLOAD_THREADS)
         )
 
+    @property
+    def sent_bytes(self) -> int:
+        """Bytes that uploads sent since the start, failed ones included: how a wait for them sees that they move."""
+        return self._uploads.sent_bytes
+
     def close(self) -> None:
         """Stop every running transfer."""
         self._downloading.threads.close()

@@ -97,6 +97,12 @@ class TransferThreads:
     def __init__(self, *, limit: int) -> None:
         self._limiter = trio.CapacityLimiter(limit)
         self._running: set[Transfer] = set()
+        self._ended_bytes = 0
+
+    @property
+    def sent_bytes(self) -> int:
+        """Bytes of bodies that were sent since the start, failed attempts included; it only grows."""
+        return self._ended_bytes + sum(transfer.sent_bytes for transfer in self._running)
 
     async def run(self, work: Callable[[Transfer], T]) -> T:
         """Run ``work`` in a thread.
@@ -120,6 +126,7 @@ class TransferThreads:
         finally:
             transfer.stop()
             self._running.discard(transfer)
+            self._ended_bytes += transfer.sent_bytes
 
     def close(self) -> None:
         """Stop every running transfer."""
@@ -282,6 +289,7 @@ class _Body:
                 f"The local copy of {self._path} is shorter than {self._size} bytes.", call="PUT", path=self._path
             )
         self.position += count
+        self._transfer.sent_bytes += count
         return self._buffer[:count]
 
 

@@ -514,6 +514,30 @@ async def test_one_initiation_one_put(data: Cs3Data, stub: FakeStub, server: Fak
     assert "transfer-encoding" not in seen.headers
 
 
+async def test_sent_bytes_are_counted_while_they_are_sent(
+    data: Cs3Data, stub: FakeStub, server: FakeDataServer, source: Source
+) -> None:
+    """Whoever waits for uploads sees that they move, failed ones included; the count never falls."""
+    seen: list[int] = []
+
+    def watch(handler: Any) -> None:
+        handler.note(handler.rfile.read(1_500_000))
+        seen.append(data.sent_bytes)
+        replying(200)(handler)
+
+    server.on(watch)
+    stub.on("InitiateFileUpload", upload_at(server.url))
+    with pytest.raises(errors.OutcomeUnknownError):  # an answer before the body's end is no success
+        await data.upload(A, source(CONTENT), expect=ExpectAbsent())
+    assert 1_500_000 <= seen[0] <= len(CONTENT)
+    before = data.sent_bytes
+    assert before >= seen[0]
+    server.on(replying(200))
+    stub.on("InitiateFileUpload", upload_at(server.url))
+    await data.upload(A, source(CONTENT), expect=ExpectAbsent())
+    assert data.sent_bytes == before + len(CONTENT)
+
+
 @pytest.mark.parametrize(
     ("expect", "if_not_exist", "if_match"),
     [(ExpectAbsent(), True, ""), (ExpectEtag(""), False, ""), (ExpectEtag('"e"'), False, '"e"')],
