@@ -30,6 +30,7 @@ from cs3fuse.commit.recovery import Recovery, RecoveryReport, restored_generatio
 from cs3fuse.commit.replacing import Names, Replacer
 from cs3fuse.commit.sender import Sender, SenderOptions
 from cs3fuse.commit.session import WriteSession
+from cs3fuse.commit.watching import Watcher
 from cs3fuse.errors import Cs3FuseError, LocalStorageError, NotFoundError, OutcomeUnknownError
 from cs3fuse.model import Entry, Location, Lock
 from cs3fuse.ports import BaseContent, RemoteData, RemoteTree
@@ -145,7 +146,7 @@ class CommitEngine:
             self._book,
             journal,
             workers=self._options.workers,
-            options=SenderOptions(self._username, in_background, self._options.retry, self._options.wall_clock),
+            options=SenderOptions(self._username, in_background, self._watch, self._options.wall_clock),
         )
         host = SessionHost(
             folder=folder.staged,
@@ -163,7 +164,8 @@ class CommitEngine:
         replacer = Replacer(
             self._tree, self._content, sender, host, upload_bound=self._options.replace_upload_bound, send_again=self._send_again
         )
-        self._opened = _Opened(folder, journal, sender, host, replacer)
+        watcher = Watcher(self._tree, host, send=self._send_stray)
+        self._opened = _Opened(folder, journal, sender, host, replacer, watcher)
         return self._opened
 
     def _shut(self, opened: _Opened) -> None:
@@ -214,7 +216,7 @@ class CommitEngine:
             session = WriteSession(host, at, base, lock=session_lock, created=created)
             self._sessions[at] = session
             return session
-        session.reopen(base, session_lock)
+        session.reopen(base, session_lock if lease is not None or lock is not no_lock else None)
         return session
 
     def session_at(self, at: Location) -> WriteSession | None:
@@ -249,6 +251,13 @@ class CommitEngine:
 
     def _send_again(self, session: WriteSession) -> None:
         self._strays.add(session)
+
+    def _send_stray(self, session: WriteSession) -> None:
+        self._strays.add(session)
+        session.ask()
+
+    def _watch(self, at: Location, entry: Entry | None) -> None:
+        self._running.watcher.watch(at, entry)
 
     def _forget(self, session: WriteSession) -> None:
         if self._sessions.get(session.at) is session:
@@ -395,6 +404,7 @@ class CommitEngine:
                 await self._running.journal.flush()
             except Cs3FuseError as exc:
                 _LOG.warning("the journal could not be written", reason=str(exc))
+            await self._running.watcher.look()
             if now >= leftovers_at:
                 await self._running.replacer.finish_leftovers()
                 leftovers_at = trio.current_time() + LEFTOVERS_EVERY_S
@@ -444,3 +454,4 @@ class _Opened:
     sender: Sender
     host: SessionHost
     replacer: Replacer
+    watcher: Watcher

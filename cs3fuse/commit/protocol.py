@@ -120,12 +120,14 @@ class CommitJob:
 class Committed:
     """What became of a job: the server's entry afterwards, where it is (a file renamed by others is followed).
 
-    ``was_recreated``: the file had been deleted meanwhile and was created again.
+    ``was_recreated``: the file had been deleted meanwhile and was created again. ``was_unknown``: an upload was made whose outcome
+    nobody told us; it may still be carried out.
     """
 
     at: Location
     entry: Entry
     was_recreated: bool = False
+    was_unknown: bool = False
 
 
 class _DiffersError(Exception):
@@ -161,7 +163,7 @@ class CommitProtocol:
         Cancellation: as if the process died here: ``note`` has been told what may have happened.
         """
         backoff = Backoff(retry or self._retry)
-        at, was_recreated, lost_races = job.at, False, 0
+        at, was_recreated, was_unknown, lost_races = job.at, False, False, 0
         must_look = not self._server_checks(job) or job.attempted
         expect: Expectation = ExpectAbsent() if job.base is None else ExpectEtag(job.base.etag)
         while True:
@@ -169,7 +171,7 @@ class CommitProtocol:
                 at, found = await self._find(job, at, backoff)
                 verdict = await self._settle(job, at, found, backoff)
                 if verdict is Verdict.OURS and found is not None:
-                    return Committed(at, found, was_recreated)
+                    return Committed(at, found, was_recreated, was_unknown)
                 if job.acknowledged and verdict in {Verdict.BASE, Verdict.ABSENT, Verdict.PERHAPS_PART_OF_OURS}:
                     # The server said yes and shows something else: ask again before sending a second time.
                     job.acknowledged = False
@@ -195,7 +197,7 @@ class CommitProtocol:
                 _LOG.warning("upload damaged on the way, retrying", path=str(at), reason=str(exc), retries=job.retries)
                 await backoff.wait(exc)
             except _OUTCOME_UNKNOWN as exc:
-                job.attempted = True
+                job.attempted = was_unknown = True
                 job.retries += 1
                 await job.note(RecordState.UNKNOWN)
                 _LOG.warning("upload's outcome unknown, looking", path=str(at), reason=str(exc), retries=job.retries)

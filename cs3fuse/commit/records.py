@@ -41,7 +41,8 @@ class CommitRecord:
     ``identity`` says whose it is ("server|user"): records of others are never touched. ``base`` is the version it replaces, None
     where it creates the file. ``missing`` are the ranges of the staged file that still have to come from ``base``; empty once
     sealed. ``copy_at`` is where the conflict copy goes, once chosen. ``source`` and ``source_entry`` name the file whose rename onto
-    ``at`` this is: it is deleted after the commit. ``attempted``: an earlier upload may have stored bytes of ours. Times are unix seconds.
+    ``at`` this is: it is deleted after the commit. With ``source`` set the bytes have
+    another place already and need no conflict copy. ``attempted``: an earlier upload may have stored bytes of ours. Times are unix seconds.
     """
 
     id: int

@@ -41,7 +41,7 @@ from cs3fuse.errors import (
     StaleError,
     UnsupportedError,
 )
-from cs3fuse.model import Entry
+from cs3fuse.model import Entry, Location
 from cs3fuse.ports import BaseContent, UploadSource
 
 _LOG = structlog.get_logger(__name__)
@@ -64,11 +64,13 @@ _COPY_NAMES = 20
 
 @dataclass(slots=True)
 class SenderOptions:
-    """``username`` goes into the names of conflict copies; ``retry`` bounds one attempt; ``is_background``: the journal's word counts."""
+    """``username`` goes into the names of conflict copies; ``is_background``: the journal's word counts; ``watch`` is told of each
+    commit: with the entry if an upload broke off before one went through, with None if there is nothing to doubt.
+    """
 
     username: str
     is_background: bool
-    retry: RetryPolicy
+    watch: Callable[[Location, Entry | None], None]
     wall_clock: Callable[[], float] = time.time
 
 
@@ -206,6 +208,8 @@ class Sender:
             await self._journal.drop(generation.record.id)
         if committed.was_recreated:
             _LOG.warning("file had been deleted meanwhile and was created again", path=str(session.at))
+        is_doubtful = committed.was_unknown and not self._book.of(committed.entry.storage_id).conditional_uploads
+        self._options.watch(session.at, committed.entry if is_doubtful else None)
         staged = session.settle(generation, committed.entry)
         await self._give_away(staged, committed, generation)
         if session.conflict is not None:

@@ -101,6 +101,64 @@ async def test_lost_answer_and_somebody_elses_bytes_of_the_same_size(
     assert server.content(COPY) == OURS
 
 
+async def test_given_up_upload_that_is_carried_out_late(running: Running, server: FakeServer, clock: MockClock) -> None:
+    """Reva commits a truncated body minutes later, over the acknowledged file: it is noticed and made whole."""
+    base = server.put("a.txt", b"old")
+    server.faults["upload"].append(NeverArrived())
+    async with running() as engine:
+        session = engine.begin(AT, base)
+        await session.truncate(0)
+        await session.write(0, OURS)
+        await session.commit()
+        session.close()
+        assert server.content("a.txt") == OURS
+        if server.profile == "opencloud":
+            assert len(engine._running.watcher) == 1, "not proven to check versions yet"
+            return
+        await trio.sleep(10)
+        server.put("a.txt", OURS[:4])
+        await eventually(lambda: server.content("a.txt") == OURS)
+        await eventually(lambda: engine.queue() == [])
+        await trio.sleep(1000)
+        assert engine._running.journal.records() == []
+        assert len(engine._running.watcher) in {0, 1}
+        assert server.names() == ["a.txt"]
+
+
+async def test_own_shorter_save_is_not_repaired(running: Running, server: FakeServer, clock: MockClock) -> None:
+    """A later save of our own ends the doubt about the earlier one, even if it is a beginning of it."""
+    server.faults["upload"].append(NeverArrived())
+    async with running() as engine:
+        session = engine.begin(AT, None, created=True)
+        await session.write(0, OURS)
+        await session.commit()
+        await session.truncate(4)
+        await session.commit()
+        session.close()
+        await trio.sleep(1000)
+    assert server.content("a.txt") == OURS[:4]
+
+
+@pytest.mark.parametrize("theirs", [b"", b"their", b"theirs is longer than ours", OURS[:4] + b"!"], ids=repr)
+async def test_later_save_of_somebody_else_is_not_repaired(
+    running: Running, server: FakeServer, theirs: bytes, clock: MockClock
+) -> None:
+    """What is not a beginning of ours is somebody's save: it stays, and no copy is made of bytes that had their time."""
+    server.faults["upload"].append(NeverArrived())
+    async with running() as engine:
+        session = engine.begin(AT, None, created=True)
+        await session.write(0, OURS)
+        await session.commit()
+        session.close()
+        server.put("a.txt", theirs)
+        await trio.sleep(1000)
+        assert server.content("a.txt") == theirs
+        assert server.names() == ["a.txt"]
+        assert engine.queue() == []
+        assert engine._running.journal.records() == []
+        assert len(engine._running.watcher) == 0
+
+
 DEFINITE: list[Cs3FuseError] = [
     QuotaError("507: no room left"),
     AccessDeniedError("403"),
