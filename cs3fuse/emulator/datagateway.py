@@ -144,38 +144,54 @@ class DataGateway:
     async def _receive(
         self, request: web.Request, sink: UploadSink, effects: tuple[FaultRule, ...], entry: Served
     ) -> web.StreamResponse:
-        """Stream a body into a sink and answer as the sink says."""
-        breaker, early = _breaker(effects, "request"), _early_answer(effects)
-        stop = early.after_bytes if early is not None else (breaker.reset_after_bytes if breaker is not None else None)
-        content = request.content
+        """Stream a body into a sink and answer as the sink says.
+
+        Cancellation: the sink keeps the bytes so far and carries nothing out.
+        """
+        breaker = _breaker(effects, "request")
         try:
-            while chunk := await content.readany():
-                if stop is not None and entry.received + len(chunk) >= stop:
-                    sink.write(chunk[: stop - entry.received])
-                    entry.received = stop
-                    if early is not None:
-                        sink.abandon()
-                        return web.Response(status=early.http_status or 500, headers=dict(early.headers), body=early.body.encode())
-                    raise _BrokenError
-                sink.write(chunk)
-                entry.received += len(chunk)
-                await _pace(len(chunk), effects)
-            expected = request.content_length if "Content-Length" in request.headers else None
-            if expected is not None and entry.received != expected:
-                raise _BrokenError
-        except (_BrokenError, ConnectionError, web.RequestPayloadError):
-            await sink.broken()
-            _break(request, reset=breaker is not None and breaker.how == "reset")
-            raise _BrokenError from None
-        except OSError as error:
-            # The disk below the emulator is full.
+            early = await self._take(request, sink, effects, entry)
+            if early is not None:
+                return early
+            answer = None if entry.code == "broken" else await sink.finish()
+            if answer is None:
+                await sink.broken()
+        finally:
             sink.abandon()
-            raise HttpRefusal(500) from error
-        answer = await sink.finish()
+        if answer is None:
+            _break(request, reset=breaker is not None and breaker.how == "reset")
+            raise _BrokenError
         await self._faults.hold_answer(effects)
         if any(rule.drop_answer for rule in effects):
             raise HttpRefusal(0)
         return self._empty(answer)
+
+    async def _take(
+        self, request: web.Request, sink: UploadSink, effects: tuple[FaultRule, ...], entry: Served
+    ) -> web.StreamResponse | None:
+        """Take the body; an answer in the middle of it if a fault asks for one. A broken body is noted as the entry's code."""
+        breaker, early = _breaker(effects, "request"), _early_answer(effects)
+        stop = early.after_bytes if early is not None else (breaker.reset_after_bytes if breaker is not None else None)
+        try:
+            while chunk := await request.content.readany():
+                if stop is not None and entry.received + len(chunk) >= stop:
+                    sink.write(chunk[: stop - entry.received])
+                    entry.received = stop
+                    if early is not None:
+                        return web.Response(status=early.http_status or 500, headers=dict(early.headers), body=early.body.encode())
+                    entry.code = "broken"
+                    return None
+                sink.write(chunk)
+                entry.received += len(chunk)
+                await _pace(len(chunk), effects)
+        except (ConnectionError, web.RequestPayloadError):
+            entry.code = "broken"
+        except OSError as error:
+            # The disk below the emulator is full.
+            raise HttpRefusal(500) from error
+        if "Content-Length" in request.headers and entry.received != request.content_length:
+            entry.code = "broken"
+        return None
 
     # -- to the client
 

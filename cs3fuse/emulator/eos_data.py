@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from cs3fuse.emulator import mime, proto
+from cs3fuse.emulator.append import AppendFile
 from cs3fuse.emulator.checksums import RollingChecksums, compute_checksums
 from cs3fuse.emulator.eos_files import EosFiles
 from cs3fuse.emulator.eos_refs import MOUNT, STORAGE_ID, Spot
 from cs3fuse.emulator.failures import HttpRefusal, Refusal
-from cs3fuse.emulator.profile_nodes import AppendFile
 from cs3fuse.emulator.profiles import Call, DataCall, Download, HttpAnswer, UploadSink
 from cs3fuse.emulator.proto import gateway_pb, storage_pb
 from cs3fuse.emulator.ranges import RangePolicy

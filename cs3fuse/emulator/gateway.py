@@ -56,14 +56,15 @@ class GatewayServicer:
 
         async def serve(request: Any, context: Any) -> Any:
             entry = self._log.begin("grpc", name)
+            response: Any = None
+            abort: GrpcAbort | None = None
             try:
                 response = await self._answer(name, handler, response_class, request, context, entry)
-            except GrpcAbort as abort:
-                entry.code = abort.code.name
-                self._log.finish(entry)
-                await context.abort(abort.code, abort.details)
-                raise
+            except GrpcAbort as error:
+                abort, entry.code = error, error.code.name
             self._log.finish(entry)
+            if abort is not None:
+                await context.abort(abort.code, abort.details)
             return response
 
         return serve

@@ -7,6 +7,7 @@ Every OSError goes to the caller: which status it becomes depends on the RPC.
 Source: reva pkg/storage/utils/localfs (localfs.go, localfs_unix.go, db.go, upload.go).
 """
 
+import contextlib
 import hashlib
 import os
 import posixpath
@@ -224,3 +225,15 @@ class LocalFolder:
         for key in keys:
             rows.pop(key, None)
         self._state.put(self._metadata_bucket, inner, rows)
+
+
+def tree_size(folder: str) -> int:
+    """Bytes of all files below a folder; the emulator's own folder does not count."""
+    total = 0
+    for where, folders, files in os.walk(folder):
+        if STATE_FOLDER in folders:
+            folders.remove(STATE_FOLDER)
+        for name in files:
+            with contextlib.suppress(FileNotFoundError):
+                total += os.lstat(os.path.join(where, name)).st_size
+    return total

@@ -4,7 +4,6 @@ Owns the construction of these parts and small helpers on nodes. Base of `profil
 on the server's loop only.
 """
 
-import os
 import uuid
 from collections.abc import Mapping
 from pathlib import Path
@@ -93,23 +92,3 @@ class NodeProfile(LinkHandlers, IdentityHandlers, ShareHandlers):
     def staged(self, upload_id: str) -> Path:
         """Where the bytes of an upload are collected."""
         return self.staging / upload_id
-
-
-class AppendFile:
-    """The staged bytes of an upload, opened for appending."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self._descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
-
-    def write(self, data: bytes | bytearray | memoryview) -> None:
-        """Append. Raises: OSError."""
-        view = memoryview(data)
-        while view:
-            view = view[os.write(self._descriptor, view) :]
-
-    def close(self) -> None:
-        """Close; closing twice is no error."""
-        if self._descriptor >= 0:
-            os.close(self._descriptor)
-            self._descriptor = -1

@@ -20,12 +20,11 @@ from typing import Any
 import grpc
 
 from cs3fuse.emulator import localfs, mime, proto
-from cs3fuse.emulator.config import STATE_FOLDER
 from cs3fuse.emulator.failures import GrpcAbort, Refusal
-from cs3fuse.emulator.identity import IdentityHandlers
-from cs3fuse.emulator.localfs import LocalFolder
+from cs3fuse.emulator.localfs import LocalFolder, tree_size
 from cs3fuse.emulator.profiles import Call, Services
 from cs3fuse.emulator.proto import provider_pb, storage_pb
+from cs3fuse.emulator.reva_absent import RevaAbsent
 from cs3fuse.emulator.users import User
 
 SHARE_FOLDER = "/MyShares"
@@ -90,7 +89,7 @@ class Spot:
         return self.inner if self.mount is None else self.mount.full(self.inner)
 
 
-class RevaStorage(IdentityHandlers):
+class RevaStorage(RevaAbsent):
     """The storage RPCs of driver `local`."""
 
     name = "reva"
@@ -356,49 +355,7 @@ class RevaStorage(IdentityHandlers):
             folder.propagate(spot.inner)
         return provider_pb.UnsetArbitraryMetadataResponse()
 
-    # -- what driver local has not
-
-    def set_lock(self, call: Call, request: Any) -> Any:
-        """SetLock: not supported, which Reva reports as INTERNAL."""
-        raise Refusal(proto.INTERNAL, f"error setting lock: {proto.go_text(request.ref)}")
-
-    def get_lock(self, call: Call, request: Any) -> Any:
-        """GetLock: not supported."""
-        raise Refusal(proto.INTERNAL, f"error getting lock: {proto.go_text(request.ref)}")
-
-    def refresh_lock(self, call: Call, request: Any) -> Any:
-        """RefreshLock: not supported."""
-        raise Refusal(proto.INTERNAL, f"error refreshing lock: {proto.go_text(request.ref)}")
-
-    def unlock(self, call: Call, request: Any) -> Any:
-        """Unlock: not supported."""
-        raise Refusal(proto.INTERNAL, f"error unlocking: {proto.go_text(request.ref)}")
-
-    def create_symlink(self, call: Call, request: Any) -> Any:
-        """CreateSymlink: not implemented anywhere."""
-        raise Refusal(proto.UNIMPLEMENTED, "CreateSymlink not implemented")
-
-    def set_immutable(self, call: Call, request: Any) -> Any:
-        """SetImmutable: not implemented anywhere."""
-        raise Refusal(proto.UNIMPLEMENTED, "SetImmutable not implemented")
-
-    def unset_immutable(self, call: Call, request: Any) -> Any:
-        """UnsetImmutable: not implemented anywhere."""
-        raise Refusal(proto.UNIMPLEMENTED, "UnsetImmutable not implemented")
-
 
 def _refuse_share_folder(inner: str) -> None:
     if inner.startswith(SHARE_FOLDER):
         raise Refusal(proto.PERMISSION_DENIED, "permission denied")
-
-
-def tree_size(folder: str) -> int:
-    """Bytes of all files below a folder; the emulator's own folder does not count."""
-    total = 0
-    for where, folders, files in os.walk(folder):
-        if STATE_FOLDER in folders:
-            folders.remove(STATE_FOLDER)
-        for name in files:
-            with contextlib.suppress(FileNotFoundError):
-                total += os.lstat(os.path.join(where, name)).st_size
-    return total

@@ -131,7 +131,10 @@ class UploadSink(Protocol):
         """The connection ended in the middle of the body; nobody will read an answer."""
 
     def abandon(self) -> None:
-        """The server itself failed in the middle of the body: keep the bytes so far, carry nothing out."""
+        """The server itself failed in the middle of the body: keep the bytes so far, carry nothing out.
+
+        Also called after `finish` and `broken`, and then does nothing.
+        """
 
 
 class Profile:

@@ -7,17 +7,18 @@ Source: reva pkg/storage/utils/localfs/upload.go, pkg/rhttp/datatx/manager/{simp
 """
 
 import asyncio
+import contextlib
 import os
 import re
 import urllib.parse
 import uuid
-from pathlib import Path
 from stat import S_ISDIR
 from typing import Any
 
 import grpc
 
 from cs3fuse.emulator import localfs, mime, proto
+from cs3fuse.emulator.append import AppendFile
 from cs3fuse.emulator.failures import GrpcAbort, HttpRefusal, Refusal
 from cs3fuse.emulator.profile_reva import EVERYTHING, Mount, RevaStorage, Spot
 from cs3fuse.emulator.profiles import Call, DataCall, Download, HttpAnswer, Services, UploadSink
@@ -297,41 +298,34 @@ class RevaData(RevaStorage):
         raise GrpcAbort(grpc.StatusCode.UNKNOWN, "error: not supported: DeleteStorageSpace")
 
 
-class RevaSink:
-    """The body of a simple PUT: appended to the upload file, then two renames."""
+class RevaSink(AppendFile):
+    """The body of a simple PUT: appended to the upload file, then two renames.
+
+    A second PUT after a failed one adds to the bytes of the first, as in Reva.
+    """
 
     def __init__(self, profile: RevaData, upload_id: str, mount: Mount, inner: str, length: int) -> None:
+        super().__init__(mount.folder.uploads / upload_id)
         self.profile = profile
         self.upload_id = upload_id
         self.mount = mount
         self.inner = inner
         self.length = length
-        self.path: Path = mount.folder.uploads / upload_id
-        # O_APPEND: a second PUT after a failed one adds to the bytes of the first, as in Reva.
-        self._descriptor = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o664)
-
-    def write(self, data: bytes | bytearray | memoryview) -> None:
-        """Append."""
-        view = memoryview(data)
-        while view:
-            view = view[os.write(self._descriptor, view) :]
 
     async def finish(self) -> HttpAnswer:
         """Commit."""
-        os.close(self._descriptor)
+        self.close()
         return await self.commit()
 
     async def broken(self) -> None:
         """Commit what came: Reva takes a broken connection for the end of the body."""
-        os.close(self._descriptor)
-        try:
+        self.close()
+        with contextlib.suppress(HttpRefusal):
             await self.commit()
-        except HttpRefusal:
-            return
 
     def abandon(self) -> None:
         """Keep the bytes and the upload id."""
-        os.close(self._descriptor)
+        self.close()
 
     async def commit(self) -> HttpAnswer:
         """Archive what is at the target, rename the upload onto it. Raises: HttpRefusal."""
