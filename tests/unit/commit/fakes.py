@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections import defaultdict, deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -379,6 +379,7 @@ class FakeContent:
     kept: dict[ContentKey, bytes] = field(default_factory=dict)
     filled: list[ByteRange] = field(default_factory=list)
     faults: deque[Cs3FuseError] = field(default_factory=deque)
+    during_fill: Callable[[], Awaitable[object]] | None = None
 
     async def fill(self, at: Location, base: Entry, wanted: Sequence[ByteRange], fd: int) -> None:
         """See ``ports.BaseContent``."""
@@ -396,6 +397,9 @@ class FakeContent:
         for each in wanted:
             self.filled.append(each)
             os.pwrite(fd, self.kept[key][each.start : each.stop], each.start)
+        during, self.during_fill = self.during_fill, None
+        if during is not None:
+            await during()
 
     async def adopt(self, key: ContentKey, path: Path) -> None:
         """See ``ports.BaseContent``."""

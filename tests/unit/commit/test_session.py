@@ -81,6 +81,32 @@ async def test_read_only_asks_for_its_own_range(running: Running, server: FakeSe
         assert content.filled == [ByteRange(3, 6)]
 
 
+async def test_read_while_a_commit_ends(running: Running, server: FakeServer, content: FakeContent) -> None:
+    """A read that waits for base bytes while the staged ones become the base mixes nothing."""
+    base = server.put("a.txt", b"0123456789")
+    async with running() as engine:
+        session = engine.begin(AT, base)
+        await session.write(3, b"abc")
+        content.during_fill = session.commit
+        assert await session.read(0, 100) == b"012abc6789"
+        assert not session.is_dirty
+
+
+async def test_read_while_the_file_changes(running: Running, server: FakeServer, content: FakeContent) -> None:
+    """A read that waits for base bytes sees the writes and cuts that came meanwhile."""
+    base = server.put("a.txt", b"0123456789")
+
+    async def change() -> None:
+        await session.truncate(7)
+        await session.write(1, b"X")
+
+    async with running() as engine:
+        session = engine.begin(AT, base)
+        await session.write(3, b"abc")
+        content.during_fill = change
+        assert await session.read(0, 100) == b"0X2abc6"
+
+
 async def test_write_during_upload_goes_into_the_next_commit(running: Running, server: FakeServer) -> None:
     """Bytes written while an upload runs are never mixed into it and are not lost."""
     base = server.put("a.txt", b"0123456789")
