@@ -1,13 +1,15 @@
 """Every option of a mount, declared once: name, type, unit, default, help.
 
 The command line, the environment (``CS3FUSE_NAME``), a TOML file and docs/configuration.md derive from ``MountOptions``.
-Order: defaults < TOML file < environment < command line; unknown keys in a TOML file are errors. Pure values after loading.
+Order: defaults < profile < TOML file < environment < command line; unknown keys in a TOML file are errors. Pure values after loading.
 """
 
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal
 
 import platformdirs
@@ -21,6 +23,15 @@ GIB = 1 << 30
 
 AuthType = Literal["basic", "bearer", "appauth", "machine", "publicshares"]
 
+PROFILES: Mapping[str, Mapping[str, Any]] = MappingProxyType(
+    {
+        "notebook": {},
+        "analysis": {"attribute_timeout_s": 60.0, "read_window_bytes": 256 * MIB, "download_streams": 16},
+        "shared": {"attribute_timeout_s": 0.2},
+    }
+)
+"""What a profile sets where nobody says otherwise; "notebook" is what the defaults below are made for."""
+
 
 class MountOptions(BaseSettings):
     """Options of one mount."""
@@ -28,6 +39,11 @@ class MountOptions(BaseSettings):
     model_config = SettingsConfigDict(extra="forbid", env_prefix="CS3FUSE_", env_ignore_empty=True, hide_input_in_errors=True)
 
     source: str = Field("", description="Gateway: cs3://HOST:PORT[/path] (TLS) or cs3+plain://HOST:PORT[/path].")
+    profile: Literal["notebook", "analysis", "shared"] = Field(
+        "notebook",
+        description="Groups of options, each of which can still be set: for notebooks, for data that is mostly read, for folders "
+        "that several people change.",
+    )
     auth: AuthType = Field("basic", description="How to sign in: an auth type that the gateway offers.")
     user: str = Field("", description="User name (client id) to sign in with; default: the local user's name.")
     secret: SecretStr = Field(SecretStr(""), description="Password, token or key. Never on the command line.")
@@ -41,6 +57,10 @@ class MountOptions(BaseSettings):
     state_folder: Path | None = Field(None, description="Folder of the journal and unsent files; default: in XDG_STATE_HOME.")
     cache_bytes: int = Field(20 * GIB, ge=16 * MIB, description="Most bytes of cached content.")
     cache_min_free_bytes: int = Field(1 * GIB, ge=0, description="Cached content is dropped to leave this much of the disk free.")
+    read_window_bytes: int = Field(
+        64 * MIB, ge=1 * MIB, le=4 * GIB, description="Most bytes that one file is fetched ahead of its reader."
+    )
+    download_streams: int = Field(8, ge=1, le=24, description="Ranges of files that are fetched at the same time.")
     attribute_timeout_s: float = Field(1.0, ge=0, le=3600, description="Seconds until a remote change is seen without an open.")
     request_deadline_s: float = Field(60.0, ge=1, le=3600, description="Longest time that one request of a program may take.")
     locks: Literal["auto", "require", "off"] = Field("auto", description="CS3 locks on open for writing.")
@@ -92,6 +112,7 @@ def load(source: str, command_line: dict[str, Any]) -> MountOptions:
         from_file = _read_toml(source)
     environment = EnvSettingsSource(MountOptions)()
     merged = {**from_file, **environment, **command_line}
+    merged = {**PROFILES.get(str(merged.get("profile", "")), {}), **merged}
     try:
         options = MountOptions(**InitSettingsSource(MountOptions, merged)())
     except ValidationError as error:

@@ -1,4 +1,4 @@
-"""The table of options in docs/configuration.md, made from their declaration.
+"""The tables of options and profiles in docs/configuration.md, made from their declaration.
 
 ``python -m tests.support.option_table --write`` brings the page up to date; tests/unit/test_docs.py compares.
 """
@@ -12,10 +12,10 @@ from typing import Any
 
 from pydantic import SecretStr
 
-from cs3fuse.config.options import MountOptions
+from cs3fuse.config.options import PROFILES, MountOptions
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "configuration.md"
-_BEGIN, _END = "<!-- options: begin -->\n", "<!-- options: end -->\n"
+_TABLES = ("options", "profiles")
 
 
 def table() -> str:
@@ -30,13 +30,24 @@ def table() -> str:
     return "\n".join(lines) + "\n"
 
 
+def profiles() -> str:
+    """The profiles as lines of Markdown: each option that one of them sets, and its value in each."""
+    lines = [f"| option | {' | '.join(f'`{name}`' for name in PROFILES)} |", "|---" * (len(PROFILES) + 1) + "|"]
+    for option in dict.fromkeys(option for values in PROFILES.values() for option in values):
+        default = MountOptions.model_fields[option].default
+        lines.append(f"| `{option}` | {' | '.join(str(values.get(option, default)) for values in PROFILES.values())} |")
+    return "\n".join(lines) + "\n"
+
+
 def replaced(page: str) -> str:
-    """The page with the table of today between its marks. Raises: ValueError where it has no marks."""
-    before, begin, rest = page.partition(_BEGIN)
-    _old, end, after = rest.partition(_END)
-    if not begin or not end:
-        raise ValueError("docs/configuration.md has lost the marks of its table of options")
-    return f"{before}{begin}\n{table()}\n{end}{after}"
+    """The page with the tables of today between their marks. Raises: ValueError where it has no marks."""
+    for name, text in zip(_TABLES, (table(), profiles()), strict=True):
+        before, begin, rest = page.partition(f"<!-- {name}: begin -->\n")
+        _old, end, after = rest.partition(f"<!-- {name}: end -->\n")
+        if not begin or not end:
+            raise ValueError(f"docs/configuration.md has lost the marks of its table of {name}")
+        page = f"{before}{begin}\n{text}\n{end}{after}"
+    return page
 
 
 def _default(value: Any) -> str:

@@ -4,13 +4,13 @@ from pathlib import Path
 
 import pytest
 
-from cs3fuse.config.options import load
+from cs3fuse.config.options import PROFILES, MountOptions, load
 from cs3fuse.errors import BadRequestError
 
 
 @pytest.fixture(autouse=True)
 def _clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    for name in ("CS3FUSE_SECRET", "CS3FUSE_USER", "CS3FUSE_LOCKS"):
+    for name in ("CS3FUSE_SECRET", "CS3FUSE_USER", "CS3FUSE_LOCKS", "CS3FUSE_PROFILE", "CS3FUSE_ATTRIBUTE_TIMEOUT_S"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
     (tmp_path / "cs3fuse").mkdir()
@@ -73,3 +73,33 @@ def test_a_name_without_a_file_is_explained() -> None:
     """Neither URL nor configuration: say where it was looked for."""
     with pytest.raises(BadRequestError, match=r"nowhere\.toml"):
         load("nowhere", {})
+
+
+def test_a_profile_sets_what_nobody_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It stands between the defaults and everything that a person wrote, wherever profile and option were written."""
+    plain = load("cs3://host:9142", {})
+    assert plain == load("cs3://host:9142", {"profile": "notebook"})
+    analysis = load("cs3://host:9142", {"profile": "analysis"})
+    assert (
+        analysis.attribute_timeout_s
+        > plain.attribute_timeout_s
+        > load("cs3://host:9142", {"profile": "shared"}).attribute_timeout_s
+    )
+    assert analysis.read_window_bytes > plain.read_window_bytes
+    write(tmp_path, "work", 'source = "cs3://host:9142"\nattribute_timeout_s = 7\n')
+    assert load("work", {"profile": "analysis"}).attribute_timeout_s == 7
+    monkeypatch.setenv("CS3FUSE_PROFILE", "analysis")
+    assert load("cs3://host:9142", {"attribute_timeout_s": "3"}).attribute_timeout_s == 3
+    assert load("cs3://host:9142", {}) == analysis
+
+
+def test_an_unknown_profile_is_refused() -> None:
+    """Not the defaults."""
+    with pytest.raises(BadRequestError, match="profile"):
+        load("cs3://host:9142", {"profile": "fast"})
+
+
+def test_every_profile_is_made_of_options() -> None:
+    """A renamed option must not be left in a profile, and each profile can be asked for."""
+    for name, values in PROFILES.items():
+        assert MountOptions(source="cs3://host:1", profile=name, **values).profile == name  # type: ignore[arg-type]
