@@ -24,7 +24,7 @@ from cs3fuse.commit.copies import conflict_name
 from cs3fuse.commit.generation import Generation
 from cs3fuse.commit.journal import Journal
 from cs3fuse.commit.protocol import CommitJob, CommitProtocol, Committed, RetryPolicy
-from cs3fuse.commit.records import ConflictRecord, RecordState
+from cs3fuse.commit.records import CommitRecord, ConflictRecord, RecordState
 from cs3fuse.commit.session import WriteSession
 from cs3fuse.commit.staging import StagedFile, local_error, pieces
 from cs3fuse.errors import (
@@ -137,8 +137,14 @@ class Sender:
                     f"The staged bytes of {session.at} are damaged (the machine lost power before they were on disk?); they are kept.",
                     path=str(session.at),
                 )
-            lock = session.lock.current()
-            generation.record = replace(generation.record, sha1=digest, size=generation.staged.size, missing=(), lock=lock)
+            generation.record = replace(
+                generation.record,
+                sha1=digest,
+                size=generation.staged.size,
+                mtime_ns=_distinct_mtime(generation.record),
+                missing=(),
+                lock=session.lock.current(),
+            )
             generation.is_complete = True
         state = generation.record.state
         if state in {RecordState.DIRTY, RecordState.SEALED, RecordState.FAILED}:
@@ -325,6 +331,16 @@ class Sender:
             return
         session.retry_at = trio.current_time() + min(RETRY_FIRST_S * 2**session.attempts, RETRY_LONGEST_S)
         session.attempts += 1
+
+
+def _distinct_mtime(record: CommitRecord) -> int:
+    """The modification time to give: a nanosecond later where size and time would be those of the version that is replaced.
+
+    OpenCloud's etag is a function of node and mtime: with the same time (cp -p, tar) two versions could not be told apart.
+    """
+    base = record.base
+    is_same = base is not None and base.mtime_ns == record.mtime_ns and base.size == record.size
+    return record.mtime_ns + 1 if is_same else record.mtime_ns
 
 
 async def _digest(staged: StagedFile) -> str:

@@ -43,14 +43,17 @@ class Sent:
 def same_version(base: Entry, found: Entry) -> bool:
     """Whether ``found`` holds the bytes of ``base``, as far as the storage can tell.
 
-    An etag that changed without a change of content (metadata on OpenCloud) is not another version: equal checksums decide.
+    Checksums decide where both have one: an etag can change without the content (metadata on OpenCloud), and stay although the
+    content changed (OpenCloud's is a function of node and mtime, and mtimes can be set). Then etags, then size and mtime.
     """
     if base.size != found.size:
         return False
-    if base.etag and found.etag:
-        return base.etag == found.etag or same_checksum(base.checksum, found.checksum) is True
     by_checksum = same_checksum(base.checksum, found.checksum)
-    return by_checksum if by_checksum is not None else base.mtime_ns == found.mtime_ns
+    if by_checksum is not None:
+        return by_checksum
+    if base.etag and found.etag:
+        return base.etag == found.etag
+    return base.mtime_ns == found.mtime_ns
 
 
 def same_checksum(left: Checksum | None, right: Checksum | None) -> bool | None:
