@@ -11,6 +11,7 @@ Owns no state but two limits. ``engine`` calls ``send`` for one session at a tim
 
 from __future__ import annotations
 
+import secrets
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -60,6 +61,7 @@ _WAITING_RARELY_HELPS = (
 RETRY_FIRST_S = 5.0
 RETRY_LONGEST_S = 600.0
 _COPY_NAMES = 20
+_MICROSECOND_NS = 1000
 
 
 @dataclass(slots=True)
@@ -334,23 +336,14 @@ class Sender:
 
 
 def _distinct_mtime(record: CommitRecord) -> int:
-    """The modification time to give: a nanosecond later where size and time would be those of the version that is replaced.
+    """The modification time to give: some nanoseconds off where it would be exactly that of the version that is replaced.
 
-    OpenCloud's etag is a function of node and mtime: with the same time (cp -p, tar) two versions could not be told apart.
+    OpenCloud's etag is a function of node and mtime alone, and an old version is kept under its mtime (measured, build of
+    2025-02-13): an overwrite with the same time (cp -p, tar) keeps the etag, so that nobody's if_match notices it, and the second
+    such overwrite answers 500. Off by chance, because the version before that may have been moved by one as well.
     """
     base = record.base
-    is_same = base is not None and base.mtime_ns == record.mtime_ns and base.size == record.size
-    return record.mtime_ns + 1 if is_same else record.mtime_ns
-
-
-async def _digest(staged: StagedFile) -> str:
-    with staged.pinned():
-        try:
-            digest = await staged.follower.result(staged.fd, staged.size) if staged.follower is not None else None
-            if digest is None:
-                digest = await trio.to_thread.run_sync(hex_of, "sha1", staged.fd, staged.size)
-        except OSError as exc:
-            raise local_error(exc, "read", staged.path) from exc
-    if digest is None:
-        raise LocalStorageError(f"The staged file {staged.path} is shorter than its {staged.size} bytes.", path=str(staged.path))
-    return digest
+    if base is None or base.mtime_ns != record.mtime_ns:
+        return record.mtime_ns
+    microsecond = record.mtime_ns // _MICROSECOND_NS * _MICROSECOND_NS
+    return microsecond + (record.mtime_ns - microsecond + 1 + secrets.randbelow(_MICROSECOND_NS - 1)) % _MICROSECOND_NS

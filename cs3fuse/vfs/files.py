@@ -23,6 +23,7 @@ from cs3fuse.errors import (
     Cs3FuseError,
     ExistsError,
     IsDirectoryError,
+    NotDirectoryError,
     NotFoundError,
     NotPermittedError,
     StaleError,
@@ -104,6 +105,10 @@ class Files:
         """
         state = self._state
         parent = state.inodes.get(parent_ino)
+        if parent.kind is not Kind.DIRECTORY:
+            raise NotDirectoryError(f"{parent.location} is not a directory.", path=str(parent.location))
+        if not parent.is_linked:
+            raise NotFoundError(f"{parent.location} was deleted.", path=str(parent.location))
         check_name(name)
         at = parent.location.child(name)
         self._check_writable(parent, writes=True)
@@ -403,7 +408,8 @@ class Files:
     async def _end_writing(self, file: OpenFile) -> None:
         session = file.session
         try:
-            if session is not None and session.is_dirty and file.node.is_linked:
+            # Bytes whose commit failed at the flush a moment ago are tried again later, not while the next open waits for this.
+            if session is not None and session.state == "dirty" and file.node.is_linked:
                 await self._commit(file)
         finally:
             # CHECKPOINT-FREE: the session releases its lease itself, once everything is sent.

@@ -88,12 +88,12 @@ class Tree:
             return await self._remembered(parent.parent or state.inodes.root)
         at = parent.location.child(name)
         unsent = state.unsent(at)
-        entry = unsent.entry() if unsent is not None else await self._stat_named(parent, at)
+        entry = unsent.entry() if unsent is not None else await self.lookup_entry(parent, at)
         node = self._node_for(parent, name, entry)
         state.inodes.remember(node)
         return state.attributes(node, entry)
 
-    async def _stat_named(self, parent: Node, at: Location) -> Entry:
+    async def lookup_entry(self, parent: Node, at: Location) -> Entry:
         """The server's entry of a name; a new file that is open and has nothing to send yet is there all the same."""
         known = parent.children.get(at.name)
         file = self._state.open_files.get(known.ino) if known is not None else None
@@ -206,7 +206,8 @@ class Tree:
         self._check_change(parent)
         check_name(name)
         at = parent.location.child(name)
-        if state.unsent(at) is not None:
+        # EOS and OCM answer OK to a mkdir of what exists. The kernel looked the name up a moment ago: that answer is still known.
+        if state.unsent(at) is not None or await self._exists(at):
             raise ExistsError(f"{at} exists.", path=str(at))
         above = await state.metadata.stat(parent.location)
         if not above.may("create_container"):
@@ -310,6 +311,7 @@ class Tree:
         check_name(new_name)
         source, destination = parent.location.child(name), new_parent.location.child(new_name)
         if source == destination:
+            await self.lookup_entry(parent, source)
             return
         if source.root != destination.root:
             raise CrossStorageError(f"{source} and {destination} are on different storages.", path=str(source))
@@ -340,6 +342,13 @@ class Tree:
                 self._files.committed(file, entry)
             else:
                 self._state.metadata.put(session.at, entry)
+
+    async def _exists(self, at: Location) -> bool:
+        try:
+            await self._state.metadata.stat(at)
+        except NotFoundError:
+            return False
+        return True
 
     async def _stat_or_none(self, at: Location) -> Entry | None:
         try:

@@ -1,0 +1,36 @@
+"""An embedded gateway in a thread, for each profile, and a vfs on it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+
+from cs3fuse.app import Mount
+from cs3fuse.emulator.config import EmulatorConfig
+from cs3fuse.emulator.server import EmulatorThread
+from tests.support.syscalls import Syscalls
+from tests.support.vfs import running_mount
+
+
+@pytest.fixture(params=["reva", "opencloud", "eos"])
+def profile(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def emulator(profile: str, tmp_path: Path) -> Iterator[EmulatorThread]:
+    with EmulatorThread(EmulatorConfig(root=tmp_path / "gateway", profile=profile, seed=1)) as emulator:
+        yield emulator
+
+
+@pytest.fixture
+async def mount(emulator: EmulatorThread, tmp_path: Path) -> AsyncIterator[Mount]:
+    async with running_mount(emulator, tmp_path / "mount") as mount:
+        yield mount
+
+
+@pytest.fixture
+def calls(mount: Mount) -> Syscalls:
+    return Syscalls(mount.vfs)
