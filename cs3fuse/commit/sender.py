@@ -347,3 +347,16 @@ def _distinct_mtime(record: CommitRecord) -> int:
         return record.mtime_ns
     microsecond = record.mtime_ns // _MICROSECOND_NS * _MICROSECOND_NS
     return microsecond + (record.mtime_ns - microsecond + 1 + secrets.randbelow(_MICROSECOND_NS - 1)) % _MICROSECOND_NS
+
+
+async def _digest(staged: StagedFile) -> str:
+    with staged.pinned():
+        try:
+            digest = await staged.follower.result(staged.fd, staged.size) if staged.follower is not None else None
+            if digest is None:
+                digest = await trio.to_thread.run_sync(hex_of, "sha1", staged.fd, staged.size)
+        except OSError as exc:
+            raise local_error(exc, "read", staged.path) from exc
+    if digest is None:
+        raise LocalStorageError(f"The staged file {staged.path} is shorter than its {staged.size} bytes.", path=str(staged.path))
+    return digest
