@@ -169,6 +169,7 @@ class Replacer:
         assert record.source_entry is not None
         ends_at = trio.current_time() + DELETE_BUDGET_S
         delay_s = 0.02
+        refusal: Cs3FuseError | None = None
         while True:
             try:
                 await self._delete_if_same(record.source, record.source_entry, lock)
@@ -177,12 +178,14 @@ class Replacer:
                 if trio.current_time() + delay_s > ends_at:
                     _LOG.warning("renamed, and the old name is deleted later", path=str(record.source), reason=str(exc))
                     return
-            except Cs3FuseError:
-                await self._host.journal.drop(record.id)
-                raise
+            except Cs3FuseError as exc:
+                refusal = exc
+                break
             await trio.sleep(delay_s)
             delay_s *= 2
         await self._host.journal.drop(record.id)
+        if refusal is not None:
+            raise refusal
 
     async def _delete_if_same(self, at: Location, entry: Entry, lock: Lock | None) -> None:
         try:
@@ -227,15 +230,17 @@ class Replacer:
         )
         await self._host.journal.put(record, durable=True)
         self._busy.add(record.id)
+        failure: Cs3FuseError | None = None
         try:
             await self._move(names.destination, aside, names.destination_lock, size=names.destination_entry.size)
             await self._move(names.source, names.destination, names.source_lock, size=names.source_entry.size)
-        except Cs3FuseError:
-            await self._put_back(record)
-            raise
+        except Cs3FuseError as exc:
+            failure = exc
         finally:
             self._busy.discard(record.id)
         await self.put_back(record)
+        if failure is not None:
+            raise failure
 
     async def put_back(self, record: CommitRecord) -> None:
         """Settle an ASIDE record by what stands where: a missing destination gets its old version back, else the one aside goes.
@@ -287,11 +292,13 @@ class Replacer:
         try:
             await self._tree.move(source, destination, lock=lock)
         except _MAYBE_DONE as exc:
-            gone = await self._stat(source) is None
-            arrived = await self._stat(destination)
-            if gone and arrived is not None and arrived.size == size:
-                return
-            raise ServerError(f"{source} could not be moved to {destination}: {exc}", path=str(source)) from exc
+            failure = exc
+        else:
+            return
+        gone = await self._stat(source) is None
+        arrived = await self._stat(destination)
+        if not gone or arrived is None or arrived.size != size:
+            raise ServerError(f"{source} could not be moved to {destination}: {failure}", path=str(source)) from failure
 
     async def _stat(self, at: Location) -> Entry | None:
         try:

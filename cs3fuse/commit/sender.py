@@ -125,8 +125,12 @@ class Sender:
             self._schedule(session, generation)
             raise
         except Cs3FuseError as exc:
-            await self._keep(session, generation, exc)
-            raise
+            failure = exc
+        finally:
+            if session.is_abandoned:  # unlinked meanwhile: the seal above may have brought the record back
+                self._journal.drop_soon(generation.record.id)
+        await self._keep(session, generation, failure)
+        raise failure
 
     # 1 and 2: a complete, sealed file
 
@@ -203,13 +207,17 @@ class Sender:
             raise ConflictError(generation.record.reason or f"{session.at} was changed by somebody else.", path=str(session.at))
         session.uploading_since = trio.current_time()
         is_first_try = not generation.is_restored and not session.attempts
+        conflict, committed = None, None
         try:
             committed = await self._commit_original(session, generation, retry)
         except ConflictError as exc:
-            await self._divert(session, generation, exc)
-            raise
+            conflict = exc
         finally:
             session.uploading_since = None
+        if committed is None:
+            assert conflict is not None
+            await self._divert(session, generation, conflict)
+            raise conflict
         if generation.record.source is not None and is_first_try:
             await self._seal(generation, RecordState.CLEANUP, durable=False)
         else:

@@ -68,9 +68,10 @@ class StagedStack:
             top = await self.open_top()
             try:
                 return await self._write_in_thread(top, offset, data)
-            except LocalSpaceError:
-                if not await self._host.make_room(len(data)):
-                    raise
+            except LocalSpaceError as exc:
+                full = exc
+            if not await self._host.make_room(len(data)):
+                raise full
             return await self._write_in_thread(top, offset, data)
 
     def _write_now(self, top: StagedFile, offset: int, data: memoryview) -> int:

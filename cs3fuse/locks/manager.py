@@ -272,13 +272,17 @@ class LeaseManager:
             await self._refuse_foreign(lease)
         try:
             await self._locks.set_lock(lease.at, wanted)
-        except LockedError as exc:
-            await self._take_over(lease, exc)
+        except (LockedError, *_NOT_ANSWERED) as exc:
+            failure: Cs3FuseError | None = exc
+        else:
+            failure = None
+        if isinstance(failure, LockedError):
+            await self._take_over(lease, failure)
             return
-        except _NOT_ANSWERED as exc:
+        if failure is not None:
             found = await self._locks.get_lock(lease.at)
             if found is None or found.lock_id != wanted.lock_id:
-                raise exc from None
+                raise failure
         if is_weak:
             await self._refuse_foreign(lease)
         self._granted(lease, wanted, now)

@@ -193,6 +193,26 @@ async def test_abandoned_file_is_never_sent(running: Running, server: FakeServer
         assert list((engine._folder / "staged").iterdir()) == []
 
 
+async def test_unlinked_while_it_is_being_sealed(running: Running, server: FakeServer, content: FakeContent) -> None:
+    """An unlink in the middle of a commit: the record does not come back, and nothing is sent at the next start."""
+    base = server.put("a.txt", b"0123456789")
+    async with running() as engine:
+        session = engine.begin(AT, base)
+        await session.write(0, b"A")
+
+        async def unlink() -> None:
+            server.remove("a.txt")
+            session.abandon()
+
+        content.during_fill = unlink
+        await session.commit()
+        session.close()
+    async with running() as engine:
+        await engine.recover()
+        assert server.names() == []
+        assert engine._running.journal.records() == []
+
+
 async def test_rebound_file_goes_to_its_new_name(running: Running, server: FakeServer) -> None:
     """A file that is renamed while it is open is committed under its new name."""
     base = server.put("a.txt", b"old")

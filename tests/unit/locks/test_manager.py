@@ -14,7 +14,7 @@ import trio.testing
 from trio.testing import MockClock
 
 from cs3fuse.capabilities import CapabilityBook, LockSupport
-from cs3fuse.errors import LockedError, UnavailableError, UnsupportedError
+from cs3fuse.errors import LockedError, OutcomeUnknownError, UnavailableError, UnsupportedError
 from cs3fuse.locks.manager import CHECK_EVERY_S, LeaseManager
 from cs3fuse.model import Entry, Location, Lock
 from tests.unit.commit.fakes import HOME, FakeServer
@@ -439,3 +439,27 @@ async def test_all_are_released_at_the_end(managing: Managing, server: FakeServe
         assert server.files["a.txt"].locked_by is None
     async with managing() as manager:
         assert manager.stale() == []
+
+
+@pytest.mark.parametrize("is_done", [True, False], ids=["done", "not done"])
+async def test_lost_answer_of_set_lock_is_settled(
+    managing: Managing, server: FakeServer, is_done: bool, monkeypatch: pytest.MonkeyPatch, autojump_clock: MockClock
+) -> None:
+    """GetLock tells whether we have it."""
+    real = server.set_lock
+
+    async def lose(at: Location, lock: Lock) -> None:
+        if is_done:
+            await real(at, lock)
+        raise OutcomeUnknownError("lost")
+
+    monkeypatch.setattr(server, "set_lock", lose)
+    async with managing() as manager:
+        if is_done:
+            lease = await manager.acquire(AT, entry(server))
+            assert lease is not None
+            assert lease.lock is not None
+        else:
+            with pytest.raises(OutcomeUnknownError):
+                await manager.acquire(AT, entry(server))
+            assert manager.held() == []
