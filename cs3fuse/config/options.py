@@ -64,6 +64,12 @@ class MountOptions(BaseSettings):
     attribute_timeout_s: float = Field(1.0, ge=0, le=3600, description="Seconds until a remote change is seen without an open.")
     request_deadline_s: float = Field(60.0, ge=1, le=3600, description="Longest time that one request of a program may take.")
     locks: Literal["auto", "require", "off"] = Field("auto", description="CS3 locks on open for writing.")
+    on_foreign_lock: Literal["busy", "wait", "readonly"] = Field(
+        "busy", description="Opening for writing what somebody else has locked: EBUSY, wait for a while, or open for reading only."
+    )
+    foreign_lock_wait_s: float = Field(
+        30.0, ge=0, le=3600, description="Seconds to wait for somebody else's lock; at most request_deadline_s."
+    )
     lock_ttl_s: float = Field(300.0, ge=30, le=86400, description="Life of a lock without refresh, in seconds.")
     commit: Literal["close", "background"] = Field(
         "close", description="When close(2) returns: bytes on the server, or in the journal."

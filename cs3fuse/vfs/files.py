@@ -23,15 +23,16 @@ from cs3fuse.errors import (
     Cs3FuseError,
     ExistsError,
     IsDirectoryError,
+    LockedError,
     NotDirectoryError,
     NotFoundError,
     NotPermittedError,
-    StaleError,
 )
 from cs3fuse.model import Entry, Fh, Ino, Kind
-from cs3fuse.vfs.attributes import READ_FILE, WRITE_FILE, Attributes
+from cs3fuse.vfs.attributes import WRITE_FILE, Attributes
 from cs3fuse.vfs.inodes import Node
 from cs3fuse.vfs.names import check_name
+from cs3fuse.vfs.opening import Opener
 from cs3fuse.vfs.state import OpenFile, VfsState
 from cs3fuse.vfs.times import same_second, set_mtime
 
@@ -39,6 +40,7 @@ log = structlog.get_logger(__name__)
 
 _READ_PIECE_BYTES = 1 << 20
 _RELEASE_S = 30
+_LOCK_POLL_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,13 +53,17 @@ class Opened:
 
 @dataclass(slots=True)
 class Handle:
-    """One open file description. ``is_writer``: it counts in its file's ``writers`` (also O_RDONLY with O_TRUNC)."""
+    """One open file description. ``is_writer``: it counts in its file's ``writers`` (also O_RDONLY with O_TRUNC).
+
+    ``refusal``: why it may not write although it was opened for that (somebody else's lock, option ``readonly``).
+    """
 
     fh: Fh
     file: OpenFile
     is_writer: bool
     can_write: bool
     appends: bool
+    refusal: LockedError | None = None
 
 
 class Files:
@@ -65,6 +71,7 @@ class Files:
 
     def __init__(self, state: VfsState) -> None:
         self._state = state
+        self._opener = Opener(state)
         self._handles: dict[Fh, Handle] = {}
         self._numbers = count(1)
         self._gates: dict[Ino, trio.Lock] = {}
@@ -79,6 +86,9 @@ class Files:
     async def open(self, ino: Ino, flags: int) -> Opened:
         """Open an existing file as open(2) does; O_TRUNC empties it (on the server at the next flush).
 
+        Where somebody else holds the lock the options decide: EBUSY, wait for a while, or open for reading only (O_RDWR without
+        O_TRUNC; a write is then EBUSY). Reading is never refused.
+
         Raises: StaleError where the inode's version is not the server's any more and old handles still need it: the kernel
         looks the name up again and opens the new inode. LockedError, AccessDeniedError, NotFoundError, IsDirectoryError.
 
@@ -89,13 +99,35 @@ class Files:
             raise IsDirectoryError(f"{node.location} is a directory.", path=str(node.location))
         writes = bool(flags & (os.O_WRONLY | os.O_RDWR | os.O_TRUNC))
         self._check_writable(node, writes=writes)
+        if not writes:
+            return await self._open_once(node, flags)
+        options = self._state.options
+        wait_until = trio.current_time() + (options.foreign_lock_wait_s if options.on_foreign_lock == "wait" else 0)
+        while True:
+            try:
+                return await self._open_once(node, flags)
+            except LockedError as error:
+                refusal = error
+            # Outside of the inode's gate: whoever only reads must not wait for a lock.
+            if trio.current_time() < wait_until:
+                await trio.sleep(min(_LOCK_POLL_S, wait_until - trio.current_time()))
+                continue
+            if options.on_foreign_lock == "readonly" and flags & os.O_ACCMODE == os.O_RDWR and not flags & os.O_TRUNC:
+                log.warning("opened_for_reading_only", path=str(node.location), reason=str(refusal))
+                opened = await self._open_once(node, flags & ~os.O_ACCMODE)
+                self._handles[opened.fh].refusal = refusal
+                return opened
+            raise refusal
+
+    async def _open_once(self, node: Node, flags: int) -> Opened:
+        writes = bool(flags & (os.O_WRONLY | os.O_RDWR | os.O_TRUNC))
         async with self._opening(node) as file:
             if writes:
-                await self._begin_writing(file)
+                await self._opener.begin_writing(file)
                 if flags & os.O_TRUNC:
-                    await self._empty(file)
+                    await self._opener.empty(file)
             else:
-                await self._begin_reading(file)
+                await self._opener.begin_reading(file)
             return self._add_handle(file, flags, writes=writes)
 
     async def create(self, parent_ino: Ino, name: str, flags: int, mode: int = 0o644) -> tuple[Opened, Attributes]:
@@ -115,18 +147,23 @@ class Files:
         if (unsent := state.unsent(at)) is not None:
             if flags & os.O_EXCL:
                 raise ExistsError(f"{at} exists.", path=str(at))
-            node = state.inodes.ensure(parent, name, Kind.FILE)
-            opened = await self.open(node.ino, flags)
-            return opened, state.attributes(node, unsent.entry())
+            return await self._open_existing(parent, name, unsent.entry(), flags)
         try:
             existing = await state.metadata.stat(at, fresh=bool(flags & os.O_EXCL))
         except NotFoundError:
             return await self._create_new(parent, name, flags, mode)
         if flags & os.O_EXCL:
             raise ExistsError(f"{at} exists.", path=str(at))
-        node = state.inodes.ensure(parent, name, existing.kind, existing.anchor)
-        opened = await self.open(node.ino, flags)
-        return opened, self.attributes(node)
+        return await self._open_existing(parent, name, existing, flags)
+
+    async def _open_existing(self, parent: Node, name: str, entry: Entry, flags: int) -> tuple[Opened, Attributes]:
+        node = self._state.inodes.ensure(parent, name, entry.kind, entry.anchor)
+        self._state.inodes.hold(node)  # the kernel does not know it yet, and the open may wait
+        try:
+            opened = await self.open(node.ino, flags)
+            return opened, self.attributes(node)
+        finally:
+            self._state.inodes.unhold(node)
 
     async def _create_new(self, parent: Node, name: str, flags: int, mode: int) -> tuple[Opened, Attributes]:
         state = self._state
@@ -145,97 +182,6 @@ class Files:
                 file.created_mode = mode
             opened = self._add_handle(file, flags, writes=True)
         return opened, self.attributes(node)
-
-    async def _empty(self, file: OpenFile) -> None:
-        """O_TRUNC. If it fails nothing was emptied: the program saw an error, so an empty file must not be sent later."""
-        session = file.session
-        assert session is not None
-        had_unsent_bytes = session.is_dirty
-        try:
-            await session.truncate(0)
-        except BaseException:
-            if not file.handles and not had_unsent_bytes:
-                session.abandon()
-            raise
-
-    async def _begin_reading(self, file: OpenFile) -> None:
-        """Bind the file to the server's version of this moment; a file with unsent writes is its own truth."""
-        if file.session is not None:
-            return
-        node = file.node
-        if not node.is_linked:
-            if file.reader is None:
-                raise StaleError(f"{node.location} was deleted.", path=str(node.location))
-            return
-        unsent = self._state.unsent(node.location)
-        if unsent is not None and not file.handles:  # written here, closed, and not on the server yet
-            file.session, file.entry, file.is_borrowed = unsent, unsent.entry(), True
-            return
-        entry = await self._state.metadata.stat(node.location, fresh=True)
-        self._accept_version(file, entry)
-        if not entry.may(READ_FILE):
-            raise AccessDeniedError(f"You may not read {node.location}.", path=str(node.location))
-        if file.reader is None:
-            file.entry = entry
-            file.reader = self._state.content.open(node.location, entry)
-
-    async def _begin_writing(self, file: OpenFile) -> None:
-        """Take the lease, then Stat: the version seen under the lock is the base of what will be committed.
-
-        Cancellation: the lease is released, nothing was begun.
-        """
-        node, state = file.node, self._state
-        at = node.location
-        if file.session is not None and file.writers:
-            return
-        if not node.is_linked:
-            raise StaleError(f"{at} was deleted.", path=str(at))
-        unsent = state.unsent(at)
-        seen = unsent.entry() if unsent is not None else await state.metadata.stat(at)
-        if seen.kind is Kind.DIRECTORY:
-            raise IsDirectoryError(f"{at} is a directory.", path=str(at))
-        if not seen.may(WRITE_FILE):
-            raise AccessDeniedError(f"You may not write {at}.", path=str(at))
-        is_new = unsent is not None and unsent.base is None  # the server does not have it: there is nothing to lock
-        lease = None if is_new else await state.leases.acquire(at, seen)
-        try:
-            unsent = state.unsent(at)
-            if unsent is None:
-                entry = await state.metadata.stat(at, fresh=True)
-                self._accept_version(file, entry)
-                base: Entry | None = entry
-            else:  # what was written here before and is not sent yet is the truth to go on from
-                entry, base = unsent.entry(), unsent.base
-        except BaseException:
-            if lease is not None:
-                lease.release()
-            raise
-        # CHECKPOINT-FREE: from here to the end the file, its lease and its session belong together.
-        file.lease, file.entry, file.is_borrowed = lease, entry, False
-        if file.reader is None and base is not None:
-            file.reader = state.content.open(at, base)
-        if lease is None:
-            file.session = state.commits.begin(at, base)
-        else:
-            file.session = state.commits.begin(
-                at, base, lock=lambda: lease.lock, ensure_lock=lease.ensure, release_lock=lease.release
-            )
-
-    def _accept_version(self, file: OpenFile, entry: Entry) -> None:
-        """Refuse to put a second version under an inode whose first one is still open.
-
-        Raises: StaleError: the inode was orphaned; a new lookup finds the new one.
-        """
-        node = file.node
-        if entry.kind is not node.kind:
-            self._state.inodes.unlink(node)
-            raise StaleError(f"{node.location} is of another kind now; open it again.", path=str(node.location))
-        if file.handles and file.entry is not None and file.entry.version != entry.version:
-            log.info("open_file_changed_on_server", path=str(node.location), was=str(file.entry.version), now=str(entry.version))
-            self._state.inodes.unlink(node)
-            raise StaleError(
-                f"{node.location} changed on the server while it was open here; open it again.", path=str(node.location)
-            )
 
     def _check_writable(self, node: Node, *, writes: bool) -> None:
         if writes and self._state.options.is_read_only:
@@ -297,6 +243,8 @@ class Files:
     async def write(self, fh: Fh, offset: int, data: bytes) -> int:
         """Stage bytes; they are on the server after flush or fsync. O_APPEND handles write at the end, whole."""
         handle = self._handle(fh)
+        if handle.refusal is not None:
+            raise handle.refusal
         session = handle.file.session
         if not handle.can_write or session is None:
             raise BadHandleError("The file is not open for writing.", path=str(handle.file.node.location))
@@ -304,10 +252,11 @@ class Files:
 
     async def truncate(self, ino: Ino, size: int, fh: Fh | None) -> None:
         """ftruncate(2) through a handle, or truncate(2): then the new size is on the server when this returns."""
-        if fh is not None and self._handle(fh).file.session is not None:
-            session = self._handle(fh).file.session
-            assert session is not None
-            await session.truncate(size)
+        handle = self._handle(fh) if fh is not None else None
+        if handle is not None and handle.refusal is not None:
+            raise handle.refusal
+        if handle is not None and handle.file.session is not None:
+            await handle.file.session.truncate(size)
             return
         opened = await self.open(ino, os.O_WRONLY)
         try:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Literal
 
 from cs3fuse.cache.content import ContentStore
 from cs3fuse.cache.metadata import MetadataCache
@@ -24,11 +25,17 @@ from cs3fuse.vfs.inodes import InodeTable, Node
 
 @dataclass(frozen=True, slots=True)
 class VfsOptions:
-    """How the mount behaves. ``attribute_valid_s``: seconds that the kernel may keep attributes and names."""
+    """How the mount behaves. ``attribute_valid_s``: seconds that the kernel may keep attributes and names.
+
+    ``on_foreign_lock``: what opening for writing does where somebody else holds the lock: "busy" answers EBUSY, "wait" tries for
+    ``foreign_lock_wait_s`` seconds first, "readonly" opens for reading.
+    """
 
     owner: Owner
     attribute_valid_s: float = 0.5
     is_read_only: bool = False
+    on_foreign_lock: Literal["busy", "wait", "readonly"] = "busy"
+    foreign_lock_wait_s: float = 30.0
 
 
 class NoKernel:
