@@ -1,5 +1,5 @@
 """``python -m cs3fuse``."""
 
-from cs3fuse.cli import main
+from cs3fuse.cli.main import main
 
 main()

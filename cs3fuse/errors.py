@@ -191,3 +191,9 @@ def errno_for(error: Cs3FuseError) -> int:
         if kind in _ERRNO:
             return _ERRNO[kind]
     return errno.EIO
+
+
+def first_failure(group: BaseExceptionGroup[Cs3FuseError]) -> Cs3FuseError:
+    """The first failure of a group that holds nothing else, however deep: nurseries raise groups, people read one sentence."""
+    found = group.exceptions[0]
+    return first_failure(found) if isinstance(found, BaseExceptionGroup) else found

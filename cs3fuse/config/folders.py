@@ -33,6 +33,12 @@ def default_state_folder(name: str) -> Path:
     return platformdirs.user_state_path("cs3fuse") / name
 
 
+def state_folders() -> list[Path]:
+    """Every default state folder of this user."""
+    above = platformdirs.user_state_path("cs3fuse")
+    return sorted(folder for folder in above.iterdir() if folder.is_dir()) if above.is_dir() else []
+
+
 def socket_path(mount_point: Path) -> Path:
     """The control socket of what is mounted at ``mount_point`` by this user.
 

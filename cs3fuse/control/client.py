@@ -17,12 +17,13 @@ from cs3fuse.errors import Cs3FuseError, UnavailableError
 def request(
     path: Path,
     command: str,
+    /,
     *,
     on_progress: Callable[[dict[str, Any]], None] | None = None,
     timeout_s: float | None = 30,
     **arguments: object,
 ) -> dict[str, Any]:
-    """Ask the daemon behind a socket. ``timeout_s`` bounds the wait for each line; None waits for ever.
+    """Ask the daemon behind a socket, with any named ``arguments``. ``timeout_s`` bounds the wait for each line; None waits for ever.
 
     Raises: UnavailableError if no daemon answers there; Cs3FuseError with the daemon's sentence.
     """

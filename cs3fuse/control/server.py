@@ -1,7 +1,8 @@
 """The server end of the control socket, in the daemon.
 
 Owns the listening socket. Started by ``app`` as a service; commands are async callables that ``app`` registers. Only the user who
-runs the daemon, and root, are served (SO_PEERCRED, unix(7)). Requests of different clients run concurrently.
+runs the daemon, and root, are served (SO_PEERCRED, unix(7)). Requests of different clients run concurrently; one whose client is gone
+is ended. A question must never end the mount: like ``kernel.guard`` this is a place where every exception stops.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import structlog
 import trio
 
 from cs3fuse.control.protocol import MAX_LINE_BYTES, decode, encode
-from cs3fuse.errors import Cs3FuseError
+from cs3fuse.errors import Cs3FuseError, first_failure
 
 log = structlog.get_logger(__name__)
 
@@ -64,9 +65,6 @@ class ControlServer:
                 log.debug("control_client_gone", reason=str(error))
 
     async def _answer(self, line: bytes, stream: trio.SocketStream) -> dict[str, Any]:
-        async def progress(state: dict[str, Any]) -> None:
-            await stream.send_all(encode({"progress": state}))
-
         try:
             request = decode(line)
             command = self._commands[str(request.pop("command", ""))]
@@ -75,9 +73,30 @@ class ControlServer:
         except KeyError as error:
             return {"error": f"This daemon does not know the command {error}; it may be older than the command line tool."}
         try:
-            return {"result": await command(request, progress)}
-        except Cs3FuseError as error:
-            return {"error": str(error)}
+            return await _run(command, request, stream)
+        except* Cs3FuseError as group:
+            failure = first_failure(group)
+        except* Exception as group:
+            log.exception(
+                "internal_error", reason="This is a fault of cs3fuse; the mount goes on. Please report it.", exc_info=group
+            )
+            failure = Cs3FuseError("The daemon failed to answer; its log says more. The mount goes on.")
+        return {"error": str(failure)}
+
+
+async def _run(command: Command, request: Mapping[str, Any], stream: trio.SocketStream) -> dict[str, Any]:
+    """Run a command as long as its client listens."""
+    with trio.CancelScope() as scope:
+
+        async def progress(state: dict[str, Any]) -> None:
+            try:
+                await stream.send_all(encode({"progress": state}))
+            except (trio.BrokenResourceError, trio.ClosedResourceError):
+                scope.cancel()
+                await trio.lowlevel.checkpoint()
+
+        return {"result": await command(request, progress)}
+    return {"error": "Nobody listens any more."}
 
 
 async def _read_line(stream: trio.SocketStream) -> bytes:

@@ -41,9 +41,9 @@ class RecentFailures:
             self._found.pop()
         self._found.append(failure)
 
-    def of(self, path: str) -> list[Failure]:
-        """Those of one path, newest first."""
-        return [failure for failure in reversed(self._found) if failure.path == path]
+    def of(self, *spellings: str) -> list[Failure]:
+        """Those of one resource, newest first; layers spell its path differently."""
+        return [failure for failure in reversed(self._found) if failure.path in spellings]
 
     def newest(self, count: int) -> list[Failure]:
         """The newest ``count`` of all paths, newest first."""

@@ -22,7 +22,18 @@ async def _refuse(_arguments: Mapping[str, Any], _progress: Progress) -> dict[st
     raise Cs3FuseError("It cannot be done because of the weather.")
 
 
-COMMANDS = {"echo": _echo, "refuse": _refuse}
+async def _refuse_in_nursery(_arguments: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(_refuse, _arguments, progress)
+        await trio.sleep_forever()
+    return {}
+
+
+async def _break(_arguments: Mapping[str, Any], _progress: Progress) -> dict[str, Any]:
+    raise ZeroDivisionError
+
+
+COMMANDS = {"echo": _echo, "refuse": _refuse, "refuse_in_nursery": _refuse_in_nursery, "break": _break}
 
 
 async def test_a_command_is_answered_with_progress_and_result(tmp_path: Path, nursery: trio.Nursery) -> None:
@@ -41,6 +52,8 @@ async def test_a_failure_arrives_as_its_sentence(tmp_path: Path, nursery: trio.N
     await nursery.start(ControlServer(path, COMMANDS).run)
     with pytest.raises(Cs3FuseError, match="weather"):
         await trio.to_thread.run_sync(lambda: request(path, "refuse"))
+    with pytest.raises(Cs3FuseError, match="weather"):
+        await trio.to_thread.run_sync(lambda: request(path, "refuse_in_nursery"))
     with pytest.raises(Cs3FuseError, match="does not know the command"):
         await trio.to_thread.run_sync(lambda: request(path, "nonesuch"))
 
@@ -71,3 +84,40 @@ async def test_the_socket_is_private_and_goes_with_the_server(tmp_path: Path) ->
         nursery.cancel_scope.cancel()
     with pytest.raises(UnavailableError, match="No cs3fuse daemon"):
         request(path, "echo")
+
+
+async def test_a_fault_in_an_answer_does_not_end_the_mount(tmp_path: Path, nursery: trio.Nursery) -> None:
+    """The question is answered with a sentence, and the next one is served."""
+    path = tmp_path / "s"
+    await nursery.start(ControlServer(path, COMMANDS).run)
+    with pytest.raises(Cs3FuseError, match="its log says more"):
+        await trio.to_thread.run_sync(lambda: request(path, "break"))
+    assert await trio.to_thread.run_sync(lambda: request(path, "echo")) == {"got": {}}
+
+
+async def test_an_answer_ends_when_its_client_is_gone(tmp_path: Path, nursery: trio.Nursery) -> None:
+    """A person who pressed Ctrl-C in a long wait leaves no task behind, and the server goes on."""
+    path = tmp_path / "s"
+    ended = trio.Event()
+
+    async def wait(_arguments: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
+        try:
+            async with trio.open_nursery() as inner:
+                inner.start_soon(trio.sleep_forever)
+                while True:
+                    await progress({})
+        finally:
+            ended.set()
+
+    await nursery.start(ControlServer(path, {**COMMANDS, "wait": wait}).run)
+
+    def ask_and_go() -> None:
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.connect(str(path))
+            connection.sendall(b'{"command": "wait"}\n')
+            connection.recv(100)
+
+    await trio.to_thread.run_sync(ask_and_go)
+    with trio.fail_after(10):
+        await ended.wait()
+    assert await trio.to_thread.run_sync(lambda: request(path, "echo")) == {"got": {}}

@@ -1,0 +1,127 @@
+"""``cs3fuse umount``: wait for what is unsent, take the mount away, wait for the daemon, say what is left.
+
+Ctrl-C ends each wait; nothing is lost by that, the journal has it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import subprocess
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from cs3fuse.cli.progress import sending_bar
+from cs3fuse.cli.words import MountPoint, Unsent, absolute, files
+from cs3fuse.errors import Cs3FuseError, UnavailableError
+
+_LOOK_AGAIN_S = 0.1
+_LAZY_S = 2.0
+"""How long a lazy umount waits for a daemon that nobody uses; one that is in use lives on."""
+
+
+def umount(
+    mount_point: MountPoint,
+    *,
+    timeout: Annotated[
+        float, typer.Option(help="Give up waiting when nothing reached the server for so many seconds.", min=0)
+    ] = 60.0,
+    lazy: Annotated[bool, typer.Option("--lazy", help="Take it away even while programs use it.")] = False,
+) -> None:
+    """Wait for unsent bytes, then unmount. Ctrl-C stops waiting; what is unsent stays in the journal (exit status 3)."""
+    from cs3fuse.config.folders import socket_path
+    from cs3fuse.control.client import request
+    from cs3fuse.kernel.mounts import mounted_type
+
+    mount_point = absolute(mount_point)
+    socket = socket_path(mount_point)
+    daemon: dict[str, Any] = {}
+    try:
+        daemon = request(socket, "ping")
+    except UnavailableError:
+        if mounted_type(mount_point) is None:
+            raise UnavailableError(f"Nothing is mounted at {mount_point}.") from None
+    is_all_sent = not daemon or _send(socket, mount_point, timeout)
+    _fusermount(mount_point, lazy=lazy)
+    if not daemon:
+        return
+    if not is_all_sent:
+        _leave(socket)
+    try:
+        has_ended = _has_ended(int(daemon["pid"]), limit_s=_LAZY_S if lazy else None)
+    except KeyboardInterrupt:
+        _leave(socket)
+        has_ended = _has_ended(int(daemon["pid"]), limit_s=None)
+    if not has_ended:
+        raise Unsent(f"{mount_point} is gone, but programs still have files of it open; the daemon ends with the last of them.")
+    _tell_what_is_left(mount_point, Path(daemon["state_folder"]))
+
+
+def _send(socket: Path, mount_point: Path, patience_s: float) -> bool:
+    """Wait until everything is sent. Returns: whether it is."""
+    from cs3fuse.control.client import request
+
+    with sending_bar(f"Sending what is unsent at {mount_point}") as advance:
+        try:
+            told = request(socket, "flush", on_progress=advance, patience_s=patience_s)
+        except (KeyboardInterrupt, UnavailableError):
+            return False
+        return not told["left"]
+
+
+def _leave(socket: Path) -> None:
+    """Tell the daemon not to wait once more when it ends; it may have ended already."""
+    from cs3fuse.control.client import request
+
+    with contextlib.suppress(Cs3FuseError):
+        request(socket, "leave", timeout_s=5)
+
+
+def _fusermount(mount_point: Path, *, lazy: bool) -> None:
+    from cs3fuse.kernel.mounts import mounted_type
+
+    if mounted_type(mount_point) is None:
+        return
+    arguments = ["fusermount3", "-u", *(["-z"] if lazy else []), "--", str(mount_point)]
+    try:
+        done = subprocess.run(arguments, capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        raise Cs3FuseError("fusermount3 is missing: install the package fuse3.") from None
+    if done.returncode:
+        reason = done.stderr.strip() or "it failed without a reason"
+        raise Cs3FuseError(
+            f"{mount_point} could not be unmounted ({reason}). Programs may still use it: see  fuser -vm {mount_point}"
+        )
+
+
+def _has_ended(pid: int, *, limit_s: float | None) -> bool:
+    """Wait for the daemon: it releases its locks before it ends."""
+    ends_at = None if limit_s is None else time.monotonic() + limit_s
+    while _is_alive(pid):
+        if ends_at is not None and time.monotonic() > ends_at:
+            return False
+        time.sleep(_LOOK_AGAIN_S)
+    return True
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+def _tell_what_is_left(mount_point: Path, state_folder: Path) -> None:
+    """The journal knows, now that nobody writes it any more. Raises: Unsent."""
+    from cs3fuse.commit.inspection import inspect
+
+    left = inspect(state_folder).waiting
+    if left:
+        reasons = {record.reason for record in left if record.reason}
+        why = f" ({next(iter(reasons))})" if len(reasons) == 1 else ""
+        raise Unsent(
+            f"{mount_point} is unmounted; {files(len(left))} did not reach the server{why}. They stay in the journal and are sent at the "
+            f"next mount, or by: cs3fuse recover {state_folder}"
+        )

@@ -1,0 +1,83 @@
+"""The daemon's commands: which word of the control socket is answered by what, and the two that everything else begins with.
+
+Called by ``app``, once; ``control.server`` calls the commands, concurrently. Each takes the request's arguments and a function that sends
+progress, and returns plain values.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from cs3fuse import __version__
+from cs3fuse.control.caching import CacheAnswers
+from cs3fuse.control.description import FileAnswers
+from cs3fuse.control.locking import LockAnswers
+from cs3fuse.control.parts import Parts
+from cs3fuse.control.server import Command, Progress
+from cs3fuse.control.unsent import UnsentAnswers
+
+
+def commands(parts: Parts) -> dict[str, Command]:
+    """All of them, by name."""
+    general, unsent, files, cache = GeneralAnswers(parts), UnsentAnswers(parts), FileAnswers(parts), CacheAnswers(parts)
+    locks = LockAnswers(parts, files)
+    return {
+        "ping": general.ping,
+        "status": general.status,
+        "queue": unsent.queue,
+        "flush": unsent.flush,
+        "leave": unsent.leave,
+        "conflicts": unsent.conflicts,
+        "forget_conflict": unsent.forget_conflict,
+        "info": files.info,
+        "refresh": files.refresh,
+        "locks": locks.locks,
+        "unlock": locks.unlock,
+        "cache": cache.cache,
+        "cache_clear": cache.cache_clear,
+        "cache_limit": cache.cache_limit,
+        "cache_verify": cache.cache_verify,
+        "warm": cache.warm,
+    }
+
+
+class GeneralAnswers:
+    """See the module."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+
+    async def ping(self, _request: Mapping[str, Any], _progress: Progress) -> dict[str, Any]:
+        """Who is there, and where its journal is."""
+        return {"pid": os.getpid(), "version": __version__, "state_folder": str(self._parts.state_folder)}
+
+    async def status(self, _request: Mapping[str, Any], _progress: Progress) -> dict[str, Any]:
+        """Everything that ``cs3fuse status`` shows."""
+        parts = self._parts
+        identity, requests = parts.identity, parts.requests
+        return {
+            "mount_point": str(parts.mount_point),
+            "source": parts.options.source,
+            "root": str(parts.root),
+            "profile": parts.options.profile,
+            "identity": {"user": identity.username, "name": identity.display_name, "id": identity.opaque_id, "idp": identity.idp},
+            "storages": parts.book.as_dict(),
+            "cache": parts.content.usage(),
+            "metadata": parts.metadata.statistics(),
+            "open_files": parts.vfs.files.open_count,
+            "leases": len(parts.leases.held()),
+            "unsent": len(parts.commits.queue()),
+            "unfinished": len(parts.commits.unfinished()),
+            "conflicts": len(parts.commits.conflicts()),
+            "requests": sum(requests.requests.values()),
+            "failures": dict(requests.failures),
+            "recent_failures": [each.sentence for each in requests.recent_failures.newest(3)],
+            "commit": parts.options.commit,
+            "state_folder": str(parts.state_folder),
+            "uptime_s": round(time.time() - parts.started_at),
+            "pid": os.getpid(),
+            "version": __version__,
+        }
