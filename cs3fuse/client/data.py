@@ -67,7 +67,8 @@ class Cs3Data:
 
     async def upload(self, at: Location, source: UploadSource, *, expect: Expectation, lock: Lock | None = None) -> str | None:
         """See the port. Also raises LockLostError: our lock is gone; BadDataError: the server took it for something else."""
-        check_new_name(at)
+        if at.rel or isinstance(expect, ExpectAbsent):  # a file addressed by nothing but its id is there and keeps its name
+            check_new_name(at)
         token = await self._calls.tokens.token()
         ticket = await self._initiate_upload(at, source, expect, lock)
         if source.size == 0 and (done := await self._settled_empty(at, expect)) is not None:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import trio
+from cs3.rpc.v1beta1 import code_pb2
 
 from cs3fuse.app import Mount
+from cs3fuse.emulator.failures import Refusal
 from cs3fuse.emulator.faults import FaultRule
 from cs3fuse.emulator.server import EmulatorThread
 from cs3fuse.model import Location
@@ -62,9 +65,22 @@ class Desk:
         """The contents of all conflict copies on the server."""
         return [self.on_server(name) or b"" for name in self.names() if "(conflict einstein " in name]
 
+    def other(self, change: str, *arguments: object, **details: object) -> None:
+        """Another client does something (see ``emulator.changes``), as soon as the server has processed the file."""
+        ends_at = time.monotonic() + WITHIN_S
+        while True:
+            try:
+                self.emulator.change(change, *arguments, user="einstein", **details)
+            except Refusal as refusal:
+                if refusal.code != code_pb2.CODE_TOO_EARLY or time.monotonic() > ends_at:
+                    raise
+                time.sleep(0.01)
+            else:
+                return
+
     def other_writes(self, name: str, data: bytes = THEIRS) -> None:
         """Another client saves a file."""
-        self.emulator.change("write", f"/einstein/{name}", data, "einstein")
+        self.other("write", f"/einstein/{name}", data)
 
     @asynccontextmanager
     async def during_put(self, action: Callable[[], object], *, before_work: bool = False, **rule: object) -> AsyncIterator[None]:
