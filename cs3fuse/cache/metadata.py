@@ -25,8 +25,9 @@ import cachetools
 import trio
 
 from cs3fuse.cache.flights import SingleFlight
+from cs3fuse.cache.storms import StatStorms
 from cs3fuse.capabilities import CapabilityBook
-from cs3fuse.errors import NotFoundError
+from cs3fuse.errors import Cs3FuseError, NotFoundError
 from cs3fuse.model import Entry, Kind, Location
 from cs3fuse.ports import RemoteTree
 
@@ -110,8 +111,9 @@ class MetadataCache:
         self._calls: set[_Call] = set()
         self._stats: SingleFlight[Location, Entry] = SingleFlight()
         self._lists: SingleFlight[Location, Sequence[Entry]] = SingleFlight()
+        self._storms = StatStorms()
         self._counts = dict.fromkeys(
-            ("stat_hits", "stat_misses", "list_hits", "list_misses", "list_revalidated", "late_answers"), 0
+            ("stat_storms", "stat_hits", "stat_misses", "list_hits", "list_misses", "list_revalidated", "late_answers"), 0
         )
 
     # -- questions ---------------------------------------------------------------------------------------------------
@@ -131,6 +133,10 @@ class MetadataCache:
                 raise _absent(at)
             return known.entry
         self._counts["stat_misses"] += 1
+        if not fresh and at.rel and (known := await self._listed_for_many(at)) is not None:
+            if known.entry is None:
+                raise _absent(at)
+            return known.entry
         return await self._stats.share(at, lambda: self._ask_stat(at), is_joining=not fresh)
 
     async def list(self, at: Location, *, fresh: bool = False) -> Sequence[Entry]:
@@ -205,6 +211,20 @@ class MetadataCache:
             listing.unknown.add(at.name)
         if subtree:
             self._drop_below(at)
+
+    async def _listed_for_many(self, at: Location) -> _Known | None:
+        """List the directory when many of its names are asked for one by one. Returns: None if the name must be asked for."""
+        parent = at.parent
+        listing = self._listings.get(parent)
+        if not self._storms.is_storm(parent, len(listing.names) if listing is not None else None, self._now()):
+            return None
+        self._counts["stat_storms"] += 1
+        try:
+            await self.list(parent)
+        except Cs3FuseError:
+            self._storms.refused(parent, self._now())
+            return None
+        return self._find(at)
 
     # -- remote calls ------------------------------------------------------------------------------------------------
 

@@ -379,6 +379,34 @@ async def test_outdated_listing_is_revalidated_by_one_stat(propagates):
     assert cache.peek(A) is not None
 
 
+async def test_many_stats_of_a_directory_become_one_listing():
+    """``ls -l`` of a large directory whose attributes ran out costs a few Stats and a listing, not thousands of Stats."""
+    server, cache, time = make()
+    names = [HOME.child(f"f{number}") for number in range(3000)]
+    for at in names:
+        server.write(at, b"1")
+    await cache.list(HOME)
+    for _ in range(3):
+        time.now += 1.5
+        for at in names:
+            await cache.stat(at)
+    assert server.calls["stat"] <= 50 + 2 * 4
+    assert server.calls["list"] == 4
+
+
+async def test_directory_that_cannot_be_listed_is_asked_name_by_name():
+    """Where the listing is refused the Stats go on, and it is not tried with each of them."""
+    server, cache, _ = make()
+    names = [HOME.child(f"f{number}") for number in range(100)]
+    for at in names:
+        server.write(at, b"1")
+    server.folders.remove(HOME)
+    for at in names:
+        assert (await cache.stat(at)).size == 1
+    assert server.calls["list"] == 1
+    assert server.calls["stat"] == 100
+
+
 async def test_put_ends_revalidation():
     """After a mutation of ours the directory's etag from before it proves nothing any more."""
     book = CapabilityBook()
