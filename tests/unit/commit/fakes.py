@@ -383,6 +383,8 @@ class FakeContent:
 
     async def fill(self, at: Location, base: Entry, wanted: Sequence[ByteRange], fd: int) -> None:
         """See ``ports.BaseContent``."""
+        if self.server.watch is not None:
+            self.server.watch(f"before fill {at.rel}")
         await trio.lowlevel.checkpoint()
         if self.faults:
             raise self.faults.popleft()

@@ -206,11 +206,11 @@ async def test_unlinked_while_it_is_being_sealed(running: Running, server: FakeS
 
         content.during_fill = unlink
         await session.commit()
-        session.close()
-    async with running() as engine:
-        await engine.recover()
-        assert server.names() == []
+        await engine._running.journal.flush()
         assert engine._running.journal.records() == []
+        assert await session.read(0, 3) == b"A12"
+        session.close()
+    assert server.names() == []
 
 
 async def test_rebound_file_goes_to_its_new_name(running: Running, server: FakeServer) -> None:

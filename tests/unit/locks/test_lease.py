@@ -137,3 +137,14 @@ def test_released_lease_is_not_taken_up_again() -> None:
     assert lease.let_go()
     with pytest.raises(AssertionError, match="not taken up again"):
         lease.retain()
+
+
+def test_late_answer_does_not_wake_a_released_lease() -> None:
+    """A refresh that was under way when the last handle was closed."""
+    lease = LeaseMachine("app", TTL_S, "id")
+    lease.granted(lease.proposal(0), 0)
+    lease.retain()
+    lease.let_go()
+    lease.granted(lease.proposal(1), 1)
+    assert lease.state is LeaseState.RELEASED
+    assert lease.lock(2) is None

@@ -330,6 +330,17 @@ async def test_cancelled_acquire_leaves_nothing(
         assert await manager.acquire(AT, entry(server)) is not None
 
 
+async def test_open_right_after_a_cancelled_one(managing: Managing, server: FakeServer, autojump_clock: MockClock) -> None:
+    """A lock that was perhaps never granted is not taken for ours."""
+    async with managing() as manager:
+        with trio.CancelScope() as scope:
+            server.before["set_lock"].append(scope.cancel)
+            await manager.acquire(AT, entry(server))
+        lease = await manager.acquire(AT, entry(server))
+        assert lease is not None
+        assert server.files["a.txt"].locked_by == lease.lock
+
+
 async def test_check_period_is_short_against_a_lease() -> None:
     """The clock is looked at often enough to refresh in time."""
     assert CHECK_EVERY_S < 10
