@@ -196,6 +196,7 @@ async def _serve(mount: Mount, mount_point: Path, options: MountOptions, ready_f
 async def _announce(mount_point: Path, ready_fd: int | None) -> None:
     """Tell whoever waits, once the mount has answered a question of our own."""
     await trio.to_thread.run_sync(os.stat, mount_point)
+    session.raise_read_ahead(mount_point)
     notify("READY=1")
     if ready_fd is not None:
         os.write(ready_fd, b"ready")

@@ -38,11 +38,14 @@ def attach(operations: Operations, mount_point: Path, *, source: str, allow_othe
         raise LocalStorageError(
             f"{mount_point} could not be mounted: fusermount3 refused (see the line above), or you may not mount there."
         ) from error
-    _raise_read_ahead(mount_point)
 
 
-def _raise_read_ahead(mount_point: Path) -> None:
-    """Let the kernel read ahead in pieces of 1 MiB; only root may, and nothing is wrong without."""
+def raise_read_ahead(mount_point: Path) -> None:
+    """Let the kernel read ahead in pieces of 1 MiB; only root may, and nothing is wrong without.
+
+    Call it when the mount has answered a request: the kernel sets its own value when it handles the answer to INIT.
+    Source: Linux fs/fuse/inode.c, process_init_reply.
+    """
     device = mount_point_device(mount_point)
     setting = Path(f"/sys/class/bdi/{os.major(device)}:{os.minor(device)}/read_ahead_kb")
     try:
