@@ -9,7 +9,7 @@ from __future__ import annotations
 import structlog
 
 from cs3fuse.errors import ServerError, UnsupportedError
-from cs3fuse.model import Entry, Location, Lock
+from cs3fuse.model import Entry, Kind, Location, Lock
 from cs3fuse.vfs.state import VfsState
 
 log = structlog.get_logger(__name__)
@@ -42,16 +42,20 @@ async def set_mtime(state: VfsState, at: Location, mtime_ns: int, lock: Lock | N
         return before
     try:
         await state.tree.set_metadata(at, {_KEY: format_mtime(mtime_ns)}, lock=lock)
-    except (UnsupportedError, ServerError) as error:
+    except UnsupportedError as error:
         log.info("times_not_supported", storage=before.storage_id, reason=str(error))
         capabilities.times = False
+        return before
+    except ServerError as error:  # perhaps for good (OCM), perhaps for a moment (a busy database)
+        log.info("mtime_not_set", path=str(at), reason=str(error))
         return before
     finally:
         state.metadata.forget(at)
     after = await state.metadata.stat(at, fresh=True)
     if same_second(after.mtime_ns, mtime_ns):
         capabilities.times = True
-    elif same_second(after.mtime_ns, before.mtime_ns):
+    elif same_second(after.mtime_ns, before.mtime_ns) and before.kind is Kind.FILE and capabilities.times is None:
+        # Files decide: OpenCloud sets a file's time and not a folder's (the folder's is that of what is in it).
         log.info("times_not_supported", storage=before.storage_id, reason="The storage takes the metadata key mtime as any other.")
         capabilities.times = False
         await state.tree.unset_metadata(at, [_KEY], lock=lock)
