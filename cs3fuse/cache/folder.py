@@ -149,6 +149,7 @@ class CacheFolder:
                 aside = self.folder / "trash" / f"{name}.{next(self._serials)}"
                 path.rename(aside)
                 return aside
+            os.truncate(path, 0)  # a descriptor that is not collected yet would keep its room
             path.unlink()
         return None
 

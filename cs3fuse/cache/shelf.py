@@ -6,6 +6,7 @@ Owns the ``Content`` of every version in use or not yet stored, the eviction pol
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import time
 from collections import Counter
@@ -296,6 +297,7 @@ class Shelf:
 
 
 def unlink_quietly(path: Path) -> None:
-    """Delete a file of ours; if that fails the next start does it."""
+    """Delete a file of ours that nobody uses; if that fails the next start does it."""
     with suppress(OSError):
+        os.truncate(path, 0)  # a descriptor that is not collected yet would keep its room
         path.unlink()

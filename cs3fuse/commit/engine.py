@@ -22,12 +22,13 @@ import trio
 from cs3fuse.capabilities import CapabilityBook
 from cs3fuse.commit.folder import StateFolder
 from cs3fuse.commit.generation import Outcome
-from cs3fuse.commit.host import LeaseLike, SessionHost, SessionLock, no_lock, no_room, nothing_to_ensure, nothing_to_release
+from cs3fuse.commit.host import LeaseLike, SessionHost, SessionLock, no_lock, nothing_to_ensure, nothing_to_release
 from cs3fuse.commit.journal import Journal
 from cs3fuse.commit.protocol import CommitProtocol, RetryPolicy
 from cs3fuse.commit.records import CommitRecord, ConflictRecord, RecordState
 from cs3fuse.commit.recovery import Recovery, RecoveryReport, restored_generation, sweep
 from cs3fuse.commit.replacing import Names, Replacer
+from cs3fuse.commit.reserve import no_room
 from cs3fuse.commit.sender import Sender, SenderOptions
 from cs3fuse.commit.session import WriteSession
 from cs3fuse.commit.watching import Watcher
@@ -137,7 +138,7 @@ class CommitEngine:
             self._shut(opened)
 
     def _open(self) -> _Opened:
-        folder = StateFolder(self._folder, wall_clock=self._options.wall_clock)
+        folder = StateFolder(self._folder, wall_clock=self._options.wall_clock, make_room=self._options.make_room)
         journal = folder.journal
         in_background = self._options.mode == "background"
         sender = Sender(

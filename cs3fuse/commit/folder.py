@@ -7,17 +7,20 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from cs3fuse.commit.journal import Journal
+from cs3fuse.commit.reserve import no_room
 from cs3fuse.errors import LocalStorageError
 
 
 class StateFolder:
     """An open state folder."""
 
-    def __init__(self, path: Path, *, wall_clock: Callable[[], float]) -> None:
+    def __init__(
+        self, path: Path, *, wall_clock: Callable[[], float], make_room: Callable[[int], Awaitable[bool]] = no_room
+    ) -> None:
         """Make, lock and open it. Raises: LocalStorageError: in use by another daemon, not usable, or its journal is damaged."""
         self.path = path
         self.staged = path / "staged"
@@ -30,7 +33,7 @@ class StateFolder:
             ) from exc
         try:
             fcntl.flock(self._lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            self.journal = Journal(path / "journal.sqlite", wall_clock=wall_clock)
+            self.journal = Journal(path / "journal.sqlite", wall_clock=wall_clock, make_room=make_room)
         except OSError as exc:
             os.close(self._lock_fd)
             raise LocalStorageError(

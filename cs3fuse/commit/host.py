@@ -11,16 +11,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from cs3fuse.commit.journal import Journal
+from cs3fuse.commit.reserve import no_room
 from cs3fuse.model import Entry, Location, Lock
 from cs3fuse.ports import BaseContent
 
 if TYPE_CHECKING:
     from cs3fuse.commit.session import WriteSession
-
-
-async def no_room(wanted_bytes: int) -> bool:  # noqa: ARG001 - the signature of ``make_room``
-    """For engines without a cache to evict from."""
-    return False
 
 
 async def nothing_to_ensure() -> None:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
@@ -34,6 +34,7 @@ from cs3fuse.commit.records import (
     encode_lock,
     encode_ranges,
 )
+from cs3fuse.commit.reserve import RESERVE_BYTES, Reserve, no_room
 from cs3fuse.errors import Cs3FuseError, LocalSpaceError, LocalStorageError
 
 SCHEMA_VERSION = 1
@@ -72,13 +73,24 @@ class _Change:
 class Journal:
     """Records of this state folder, of every identity. See the module for concurrency."""
 
-    def __init__(self, path: Path, *, wall_clock: Callable[[], float] = time.time) -> None:
-        """Open or create the database. Raises: LocalStorageError: damaged, or of a later version."""
+    def __init__(
+        self,
+        path: Path,
+        *,
+        wall_clock: Callable[[], float] = time.time,
+        make_room: Callable[[int], Awaitable[bool]] = no_room,
+    ) -> None:
+        """Open or create the database; ``make_room`` is asked when the disk is full.
+
+        Raises: LocalStorageError: damaged, or of a later version.
+        """
         self._path = path
         self._wall_clock = wall_clock
+        self._make_room = make_room
         self._turn = trio.Lock()
         self._waiting: list[_Change] = []
         self._since_checkpoint = 0
+        self._reserve = Reserve(path.with_name("reserve"))
         self._records: dict[int, CommitRecord] = {}
         self._conflicts: dict[int, ConflictRecord] = {}
         try:
@@ -91,6 +103,7 @@ class Journal:
                 call="journal.open",
                 path=str(path),
             ) from exc
+        self._reserve.hold()
         self._last_id = max([0, *self._records, *self._conflicts])
 
     def __enter__(self) -> Self:
@@ -190,6 +203,7 @@ class Journal:
         """Write what waits; called every few seconds, also keeps the log short. Raises: as ``put``."""
         if self._waiting:
             await self._apply(_Change([], is_durable=False))
+        self._reserve.hold()
         if self._since_checkpoint >= CHECKPOINT_EVERY:
             async with self._turn:
                 await trio.to_thread.run_sync(self._checkpoint)
@@ -201,6 +215,15 @@ class Journal:
         self._database.close()
 
     async def _apply(self, change: _Change) -> None:
+        await self._apply_now(change)
+        if isinstance(change.error, LocalSpaceError) and await self._make_room(RESERVE_BYTES):
+            again = _Change(change.statements, is_durable=change.is_durable)
+            await self._apply_now(again)
+            change = again
+        if change.error is not None:
+            raise change.error
+
+    async def _apply_now(self, change: _Change) -> None:
         self._waiting.append(change)
         if not change.is_durable and not self._turn.locked():
             batch, self._waiting = self._waiting, []
@@ -210,8 +233,6 @@ class Journal:
                 if not change.is_done:
                     batch, self._waiting = self._waiting, []
                     await trio.to_thread.run_sync(self._transaction, batch)
-        if change.error is not None:
-            raise change.error
 
     def _checkpoint(self) -> None:
         """Run in a worker thread: bring the log into the database. A failure leaves a longer log."""
@@ -224,7 +245,14 @@ class Journal:
     def _transaction(self, batch: Sequence[_Change]) -> None:
         """All of ``batch`` or nothing. Under ``_turn`` in a worker thread, or on the trio thread while nobody has the turn."""
         self._since_checkpoint += 1
-        error: Cs3FuseError | None = None
+        error = self._try(batch)
+        if isinstance(error, LocalSpaceError) and self._reserve.give():
+            error = self._try(batch)
+        for change in batch:
+            change.error = error
+            change.is_done = True
+
+    def _try(self, batch: Sequence[_Change]) -> Cs3FuseError | None:
         try:
             # FULL syncs the log at each commit, NORMAL leaves that to the next FULL one.
             level = "FULL" if any(change.is_durable for change in batch) else "NORMAL"
@@ -235,12 +263,10 @@ class Journal:
                     self._database.execute(statement, values)
             self._database.execute("COMMIT")
         except sqlite3.Error as exc:
-            error = _local_error(exc, self._path)
             if self._database.in_transaction:
                 self._database.execute("ROLLBACK")
-        for change in batch:
-            change.error = error
-            change.is_done = True
+            return _local_error(exc, self._path)
+        return None
 
 
 def _local_error(exc: sqlite3.Error, path: Path) -> Cs3FuseError:

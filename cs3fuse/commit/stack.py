@@ -65,14 +65,13 @@ class StagedStack:
             except LocalSpaceError:
                 pass  # once more below, after the cache made room
         async with self.gate:
-            top = await self.open_top()
             try:
-                return await self._write_in_thread(top, offset, data)
+                return await self._write_in_thread(await self.open_top(), offset, data)
             except LocalSpaceError as exc:
                 full = exc
             if not await self._host.make_room(len(data)):
                 raise full
-            return await self._write_in_thread(top, offset, data)
+            return await self._write_in_thread(await self.open_top(), offset, data)
 
     def _write_now(self, top: StagedFile, offset: int, data: memoryview) -> int:
         started_at = time.perf_counter()

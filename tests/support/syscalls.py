@@ -102,10 +102,11 @@ class Syscalls:
             return data
 
     async def pwrite(self, fh: Fh, data: bytes, offset: int) -> None:
-        """pwrite(2) of any size."""
+        """pwrite(2) of any size, again for the rest after a short one."""
         with as_errno():
-            for start in range(0, len(data), _PIECE):
-                await self.vfs.files.write(fh, offset + start, data[start : start + _PIECE])
+            done = 0
+            while done < len(data):
+                done += await self.vfs.files.write(fh, offset + done, data[done : done + _PIECE])
 
     async def fsync(self, fh: Fh) -> None:
         """fsync(2)."""
