@@ -100,6 +100,10 @@ class UnsupportedError(Cs3FuseError):
     """This storage, or CS3 itself, cannot do that."""
 
 
+class NoNamespaceError(UnsupportedError):
+    """Extended attributes of this namespace (security, system, trusted) do not exist here at all; programs ask all day long."""
+
+
 class CrossStorageError(Cs3FuseError):
     """A rename between two storages: mv copies instead."""
 
@@ -167,6 +171,7 @@ _ERRNO: dict[type[Cs3FuseError], int] = {
     LocalSpaceError: errno.ENOSPC,
     LocalStorageError: errno.EIO,
     UnsupportedError: errno.EOPNOTSUPP,
+    NoNamespaceError: errno.EOPNOTSUPP,
     CrossStorageError: errno.EXDEV,
     UnavailableError: errno.EHOSTDOWN,
     DeadlineError: errno.ETIMEDOUT,

@@ -23,6 +23,7 @@ from cs3fuse.errors import (
     DeadlineError,
     ExistsError,
     NoAttributeError,
+    NoNamespaceError,
     NotEmptyError,
     NotFoundError,
     StaleError,
@@ -35,10 +36,10 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 # What programs cause by themselves all day long; everything else is worth a line that an operator sees.
-_ORDINARY = (NotFoundError, ExistsError, NoAttributeError, NotEmptyError, StaleError, BadHandleError)
+_ORDINARY = (NotFoundError, ExistsError, NoAttributeError, NoNamespaceError, NotEmptyError, StaleError, BadHandleError)
 
 # Answers rather than failures: nobody asks later why there is no such file.
-_UNREMARKABLE = (NotFoundError, NoAttributeError, ExistsError, NotEmptyError, BadHandleError)
+_UNREMARKABLE = (NotFoundError, NoAttributeError, NoNamespaceError, ExistsError, NotEmptyError, BadHandleError)
 
 
 class Guarded(Protocol):

@@ -12,7 +12,7 @@ import json
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 
-from cs3fuse.errors import BadRequestError, NoAttributeError, NotPermittedError, UnsupportedError
+from cs3fuse.errors import BadRequestError, NoAttributeError, NoNamespaceError, NotPermittedError, UnsupportedError
 from cs3fuse.model import Entry, Ino
 from cs3fuse.vfs.files import Files
 from cs3fuse.vfs.inodes import Node
@@ -82,9 +82,11 @@ class Xattrs:
         return file.session.state if file is not None and file.session is not None else "clean"
 
     async def get(self, ino: Ino, name: str) -> bytes:
-        """Value of an attribute. Raises: NoAttributeError."""
-        if not name.startswith(_USER):  # the kernel asks for security.capability before every write: no call for that
-            raise NoAttributeError(f"There is no attribute {name}.")
+        """Value of an attribute. Raises: NoAttributeError; NoNamespaceError outside ``user.``."""
+        if not name.startswith(_USER):
+            # The kernel asks for security.capability before every write, ls for two of each file: no call for that, and
+            # EOPNOTSUPP, after which ls asks no more on this file system (coreutils src/ls.c, unsupported_device).
+            raise NoNamespaceError(f"There is no attribute {name}: CS3 carries those below user. only.")
         node, entry = await self._tree.entry(ino)
         virtual = self._virtual.get(name)
         if virtual is not None:
