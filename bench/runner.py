@@ -68,7 +68,9 @@ def stage_of(gateway: Gateway, scratch: Path, *, scale: float, idle_s: float) ->
             try:
                 yield Stage(gateway, bare, folder, scratch, scale=scale, idle_s=idle_s)
             finally:
-                bare.delete(folder)
+                # The gateway may be what failed; the failure that ended the run is the one to tell.
+                with contextlib.suppress(BareCallError):
+                    bare.delete(folder)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
 
