@@ -17,7 +17,10 @@ pytestmark = pytest.mark.mount
 
 PROFILES = ["reva", "opencloud"]
 BREAKS = [
-    *({"method": "PUT", "direction": "request", "reset_after_bytes": n, "probability": 0.05} for n in (0, 1, 1000, 50_000, 400_000)),
+    *(
+        {"method": "PUT", "direction": "request", "reset_after_bytes": n, "probability": 0.05}
+        for n in (0, 1, 1000, 50_000, 400_000)
+    ),
     {"method": "PUT", "direction": "request", "reset_after_bytes": 10_000, "probability": 0.05, "how": "close"},
     {"method": "PUT", "drop_answer": True, "probability": 0.08},
     {"method": "PUT", "http_status": 503, "probability": 0.03},
