@@ -29,6 +29,11 @@ def main() -> None:
     parser.add_argument("--tls-key", type=Path, help="PEM file")
     parser.add_argument("--user", action="append", default=[], metavar="NAME:PASSWORD", help="instead of the three usual users")
     parser.add_argument("--quirk", action="append", default=[], metavar="NAME=VALUE", help="switch a habit of the server")
+    parser.add_argument("--site", default="", metavar="NAME", help="take part in a mesh under this name (OCM)")
+    parser.add_argument(
+        "--peer", action="append", default=[], metavar="NAME=URL", help="another site of the mesh and its HTTP side"
+    )
+    parser.add_argument("--ocm-mount", default="/ocm-received", metavar="PATH", help="where received OCM shares are mounted")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="cs3-emulator-") as temporary:
         settings = EmulatorConfig(
@@ -46,6 +51,9 @@ def main() -> None:
             tls_cert=arguments.tls_cert,
             tls_key=arguments.tls_key,
             quirks={name: float(value) for name, _, value in (item.partition("=") for item in arguments.quirk)},
+            site_name=arguments.site,
+            peers={name: url for name, _, url in (item.partition("=") for item in arguments.peer)},
+            ocm_mount=arguments.ocm_mount,
         )
         if arguments.user:
             settings.users = {name: password for name, _, password in (item.partition(":") for item in arguments.user)}

@@ -4,6 +4,7 @@ Owns the settings and their defaults. Read by every other module of the emulator
 by tests before the start; nothing changes a configuration after that, so it may be read from any thread.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -38,6 +39,10 @@ class EmulatorConfig:
         tls_key: PEM file.
         control: serve the `/_control` endpoints (faults, log, changes of other clients) on the HTTP port.
         quirks: switchable habits by name, see `profiles.QUIRKS`.
+        site_name: domain of this site in the mesh and `idp` of its users, "a.example.org"; empty: the site has no OCM.
+        peers: site name to URL of the HTTP side of other sites; more can be named later, see `ocm_peers.Peers`.
+        ocm_mount: where received OCM shares are mounted.
+        ocm_storage_id: storage id of that mount.
 
     """
 
@@ -56,6 +61,10 @@ class EmulatorConfig:
     tls_key: Path | None = None
     control: bool = False
     quirks: Mapping[str, float] = field(default_factory=dict)
+    site_name: str = ""
+    peers: Mapping[str, str] = field(default_factory=dict)
+    ocm_mount: str = "/ocm-received"
+    ocm_storage_id: str = "ocm-received"
 
     def __post_init__(self) -> None:
         if self.profile not in PROFILES:
@@ -65,6 +74,15 @@ class EmulatorConfig:
         for name in self.users:
             if not name or "/" in name or name.startswith("."):
                 raise ValueError(f"The user name {name!r} cannot be the name of a folder; choose another one.")
+
+        if not re.fullmatch(r"/[^/]+", self.ocm_mount):
+            raise ValueError(
+                f"Received shares cannot be mounted at {self.ocm_mount!r}; choose one name below the root, as in /ocm-received."
+            )
+        if "@" in self.site_name or "/" in self.site_name:
+            raise ValueError(f'The site name {self.site_name!r} cannot stand in user@site; leave out "@" and "/".')
+        if self.peers and not self.site_name:
+            raise ValueError("A gateway that has peers needs a site name; give it one.")
 
     @property
     def state_path(self) -> Path:

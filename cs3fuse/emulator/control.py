@@ -9,6 +9,7 @@ Owns their URLs and JSON; served by `datagateway` only when the configuration sa
 | POST expire | all access tokens expire now |
 | POST clock {"skew_s": S} | the gateway's clock goes wrong |
 | POST quirks {NAME: VALUE} | switch habits (see `profiles.QUIRKS`) |
+| POST peers {SITE: URL, ...} or {SITE: {"url": U, "state": S}, ...}, GET peers | other sites, and how they are reached |
 | POST change {"op": OP, "user": U, "path": P, ...} | what another client does (see `changes.Changes`) |
 """
 
@@ -21,6 +22,8 @@ from aiohttp import web
 from cs3fuse.emulator.changes import Changes
 from cs3fuse.emulator.failures import GrpcAbort, HttpRefusal, Refusal
 from cs3fuse.emulator.faults import CallLog, FaultBook
+from cs3fuse.emulator.ocm import MeshHandlers
+from cs3fuse.emulator.ocm_peers import Peers
 from cs3fuse.emulator.profiles import QUIRKS, Profile
 from cs3fuse.emulator.proto import code_pb2
 
@@ -74,6 +77,10 @@ class Control:
                 self._profile.clock.skew_s = float((await request.json())["skew_s"])
             case ("POST", "quirks"):
                 self._set_quirks(await request.json())
+            case ("POST", "peers"):
+                self._set_peers(await request.json())
+            case ("GET", "peers"):
+                return self._peers.describe()
             case ("POST", "change"):
                 return await self._change(await request.json())
             case (_, path):
@@ -85,6 +92,17 @@ class Control:
         if unknown:
             raise ValueError(f"there is no quirk {', '.join(sorted(unknown))}")
         self._quirks.update({name: float(value) for name, value in wanted.items()})
+
+    @property
+    def _peers(self) -> Peers:
+        if not isinstance(self._profile, MeshHandlers):
+            raise ValueError("this gateway has no site name, so it takes part in no mesh")  # noqa: TRY004 - the caller sees 400
+        return self._profile.peers
+
+    def _set_peers(self, wanted: dict[str, Any]) -> None:
+        for site, details in wanted.items():
+            values = {"url": details} if isinstance(details, str) else details
+            self._peers.put(site, **values)
 
     async def _change(self, wanted: dict[str, Any]) -> Any:
         changes, user, path = self._changes, wanted["user"], wanted.get("path", "")
@@ -107,6 +125,15 @@ class Control:
                 await changes.unlock(path, user, lock_id, app_name)
             case "share":
                 return {"share": await changes.share(path, user, wanted["receiver"], wanted.get("role", "editor"))}
+            case "invite":
+                return {"token": await changes.invite(user)}
+            case "accept_invite":
+                await changes.accept_invite(user, wanted["token"], wanted["site"])
+            case "mesh_share":
+                details = {name: wanted[name] for name in ("role", "expires_s", "requirements") if name in wanted}
+                return await changes.mesh_share(path, user, wanted["receiver"], wanted["site"], **details)
+            case "mesh_unshare":
+                await changes.mesh_unshare(wanted["share"], user)
             case other:
                 raise ValueError(f"there is no change {other!r}")
         return {}

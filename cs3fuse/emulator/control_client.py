@@ -113,6 +113,34 @@ class ControlClient:
         """Share with another user; returns the share's id."""
         return str(self.change("share", user, path, receiver=receiver, role=role)["share"])
 
+    def peers(self, **sites: Any) -> None:
+        """Name other sites: `site=url`, or `site={"url": ..., "state": "ok" | "refused" | "frozen" | "dropped"}`."""
+        self._send("POST", "peers", sites)
+
+    def mesh_share(self, path: str, user: str, receiver: str, site: str, role: str = "editor", **details: Any) -> dict[str, str]:
+        """Share with a user of another site, who has accepted an invitation (see `befriend`).
+
+        Returns: `share`, the share's id here, and `received`, its id there.
+        """
+        return dict(self.change("mesh_share", user, path, receiver=receiver, site=site, role=role, **details))
+
+    def invite(self, user: str) -> str:
+        """An invitation of this user to a user of any other site."""
+        return str(self.change("invite", user)["token"])
+
+    def accept_invite(self, user: str, token: str, site: str) -> None:
+        """Accept an invitation that came from another site."""
+        self.change("accept_invite", user, token=token, site=site)
+
+    def mesh_unshare(self, share: str, user: str) -> None:
+        """Revoke an OCM share by its id here."""
+        self.change("mesh_unshare", user, share=share)
+
+
+def befriend(one: ControlClient, user: str, site: str, other: ControlClient, other_user: str) -> None:
+    """Let `user` of `one`, whose name is `site`, invite `other_user` of `other`, so that each can share with the other."""
+    other.accept_invite(other_user, one.invite(user), site)
+
 
 class EmulatorProcess:
     """`python -m cs3fuse.emulator` as a child, as a context manager."""

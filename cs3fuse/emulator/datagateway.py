@@ -7,41 +7,46 @@ as it arrives, a GET goes out by sendfile where the connection is plain TCP.
 Source: reva internal/http/services/{datagateway,dataprovider}, internal/http/interceptors/auth.
 """
 
-import asyncio
 import contextlib
 import email.utils
+import inspect
 import secrets
-import socket
-import struct
 import urllib.parse
 from collections.abc import Awaitable, Callable
-from typing import Any
 
 from aiohttp import web
 
 from cs3fuse.emulator.failures import HttpRefusal
 from cs3fuse.emulator.faults import CallLog, FaultBook, FaultRule, Served
+from cs3fuse.emulator.ocm_door import Door
 from cs3fuse.emulator.profiles import DataCall, Download, HttpAnswer, Profile, UploadSink
 from cs3fuse.emulator.ranges import RangePlan, multipart, plan_ranges
+from cs3fuse.emulator.sending import (
+    BrokenConnectionError,
+    break_connection,
+    breaker_of,
+    early_answer,
+    pace,
+    paced,
+    relay,
+    send_piece,
+)
 from cs3fuse.emulator.tokens import Access, BadTokenError
 
-_CHUNK = 1 << 20
-_PACED_CHUNK = 1 << 16
 ControlHandler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-
-
-class _BrokenError(Exception):
-    """The connection is to be broken now, or is broken already."""
 
 
 class DataGateway:
     """Answers every HTTP request of the emulator."""
 
-    def __init__(self, profile: Profile, faults: FaultBook, log: CallLog, control: ControlHandler | None) -> None:
+    def __init__(
+        self, profile: Profile, faults: FaultBook, log: CallLog, control: ControlHandler | None, door: Door | None = None
+    ) -> None:
         self._profile = profile
         self._faults = faults
         self._log = log
         self._control = control
+        self._door = door
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         """Answer one request."""
@@ -53,11 +58,11 @@ class DataGateway:
             entry.code = entry.code or str(response.status)
         except HttpRefusal as refusal:
             if not refusal.status:
-                _break(request)
+                break_connection(request)
             entry.code = str(refusal.status or "dropped")
             response = self._empty(HttpAnswer(refusal.status or 500, refusal.headers))
-        except (_BrokenError, ConnectionError):
-            _break(request)
+        except (BrokenConnectionError, ConnectionError):
+            break_connection(request)
             entry.code = "dropped"
             response = web.Response(status=500)
         finally:
@@ -78,18 +83,18 @@ class DataGateway:
             response.headers["Date"] = email.utils.formatdate(self._profile.clock.now_s(), usegmt=True)
 
     async def _answer(self, request: web.Request, entry: Served) -> web.StreamResponse:
+        if self._door is not None and self._door.serves(request.path):
+            return await self._answer_site(request, self._door, entry)
         base, protocol, tail, version, expires_s = self._target(request)
         entry.path = self._profile.describe_data(base, protocol, tail)
         effects: tuple[FaultRule, ...] = ()
         if self._faults.rules:
-            user = self._user_name(request)
-            effects = self._faults.effects("http", request.method, entry.path, user)
+            effects = self._faults.effects("http", request.method, entry.path, self._user_name(request))
             if any(rule.expire_tokens for rule in effects):
                 self._profile.tokens.expire_all()
-            await self._faults.hold(effects)
-            for rule in effects:
-                if rule.http_status is not None and rule.after_bytes is None:
-                    return web.Response(status=rule.http_status, headers=dict(rule.headers), body=rule.body.encode())
+            spoiled = await self._spoil(effects)
+            if spoiled is not None:
+                return spoiled
         access = self._access(request, protocol)
         if access is not None:
             entry.user = access.user.name
@@ -102,8 +107,35 @@ class DataGateway:
         if request.method == "HEAD" and protocol == "tus":
             return self._empty(self._profile.tus_status(call))
         if request.method in {"GET", "HEAD"} and protocol != "tus":
-            return await self._send(request, self._profile.download(call), effects, entry, expires_s)
+            found = self._profile.download(call)
+            download = await found if inspect.isawaitable(found) else found
+            return await self._send(request, download, effects, entry, expires_s)
         raise HttpRefusal(501)
+
+    async def _spoil(self, effects: tuple[FaultRule, ...]) -> web.Response | None:
+        """Wait as the effects say; an answer if one of them gives it instead of the work."""
+        await self._faults.hold(effects)
+        for rule in effects:
+            if rule.http_status is not None and rule.after_bytes is None:
+                return web.Response(status=rule.http_status, headers=dict(rule.headers), body=rule.body.encode())
+        return None
+
+    async def _answer_site(self, request: web.Request, door: Door, entry: Served) -> web.StreamResponse:
+        """Answer another site of the mesh."""
+        entry.path, entry.user = door.describe(request)
+        effects = self._faults.effects("http", request.method, entry.path, entry.user)
+        spoiled = await self._spoil(effects)
+        if spoiled is not None:
+            return spoiled
+        answer = await door.answer(request, effects)
+        if isinstance(answer, Download):
+            return await self._send(request, answer, effects, entry, 0.0)
+        if not isinstance(answer, web.StreamResponse):
+            return await self._receive(request, answer, effects, entry)
+        await self._faults.hold_answer(effects)
+        if any(rule.drop_answer for rule in effects):
+            raise HttpRefusal(0)
+        return answer
 
     # -- tokens
 
@@ -148,7 +180,7 @@ class DataGateway:
 
         Cancellation: the sink keeps the bytes so far and carries nothing out.
         """
-        breaker = _breaker(effects, "request")
+        breaker = breaker_of(effects, "request")
         try:
             early = await self._take(request, sink, effects, entry)
             if early is not None:
@@ -159,8 +191,8 @@ class DataGateway:
         finally:
             sink.abandon()
         if answer is None:
-            _break(request, reset=breaker is not None and breaker.how == "reset")
-            raise _BrokenError
+            break_connection(request, reset=breaker is not None and breaker.how == "reset")
+            raise BrokenConnectionError
         await self._faults.hold_answer(effects)
         if any(rule.drop_answer for rule in effects):
             raise HttpRefusal(0)
@@ -170,7 +202,7 @@ class DataGateway:
         self, request: web.Request, sink: UploadSink, effects: tuple[FaultRule, ...], entry: Served
     ) -> web.StreamResponse | None:
         """Take the body; an answer in the middle of it if a fault asks for one. A broken body is noted as the entry's code."""
-        breaker, early = _breaker(effects, "request"), _early_answer(effects)
+        breaker, early = breaker_of(effects, "request"), early_answer(effects)
         stop = early.after_bytes if early is not None else (breaker.reset_after_bytes if breaker is not None else None)
         try:
             while chunk := await request.content.readany():
@@ -183,7 +215,7 @@ class DataGateway:
                     return None
                 sink.write(chunk)
                 entry.received += len(chunk)
-                await _pace(len(chunk), effects)
+                await pace(len(chunk), effects)
         except (ConnectionError, web.RequestPayloadError):
             entry.code = "broken"
         except OSError as error:
@@ -214,21 +246,23 @@ class DataGateway:
             self._common_headers(answer)
             answer.headers["Content-Type"] = download.content_type
             pieces = self._layout(answer, download, plan)
+            if download.fetch is not None and request.method == "GET":
+                return await relay(request, answer, await download.fetch(), effects, entry)
             if request.method == "HEAD":
                 self._head_headers(answer, expires_s)
             await answer.prepare(request)
             if request.method == "HEAD":
                 return answer
             if download.abort or download.file is None:
-                raise _BrokenError
-            breaker = _breaker(effects, "response")
+                raise BrokenConnectionError
+            breaker = breaker_of(effects, "response")
             for piece in pieces:
-                for part in _paced(piece, effects):
-                    await _send_piece(request, answer, download, part, entry, breaker)
-                    await _pace(len(part) if isinstance(part, bytes) else part[1], effects)
+                for part in paced(piece, effects):
+                    await send_piece(request, answer, download, part, entry, breaker)
+                    await pace(len(part) if isinstance(part, bytes) else part[1], effects)
             if entry.sent < (answer.content_length or 0):
                 # Announced more than there is: the client must see a short body, not a wait.
-                raise _BrokenError
+                raise BrokenConnectionError
             await answer.write_eof()
             return answer
 
@@ -257,101 +291,3 @@ class DataGateway:
             response.headers["Access-Control-Allow-Origin"] = "*"
             response.headers["Access-Control-Allow-Methods"] = "GET, POST, OPTIONS, HEAD"
             response.headers["Access-Control-Allow-Headers"] = "Content-Type, Origin, Authorization"
-
-
-async def _send_piece(
-    request: web.Request,
-    response: web.StreamResponse,
-    download: Download,
-    piece: bytes | tuple[int, int],
-    entry: Served,
-    breaker: FaultRule | None,
-) -> None:
-    """Send bytes or a part of the file, never more than announced or than the fault allows."""
-    allowed = (response.content_length or 0) - entry.sent
-    limit = breaker.reset_after_bytes if breaker is not None else None
-    if limit is not None:
-        allowed = min(allowed, limit - entry.sent)
-    file = download.file
-    assert file is not None
-    if isinstance(piece, bytes):
-        data = piece[:allowed]
-        await response.write(data)
-        entry.sent += len(data)
-    else:
-        offset, length = piece
-        length = min(length, allowed)
-        entry.sent += await _send_file(request, response, file, offset, length)
-    if breaker is not None and limit is not None and entry.sent >= limit:
-        await _flush(request)
-        _break(request, reset=breaker.how == "reset")
-        raise _BrokenError
-
-
-async def _send_file(request: web.Request, response: web.StreamResponse, file: Any, offset: int, length: int) -> int:
-    """Send a part of a file; returns how many bytes there were [bytes]."""
-    transport = request.transport
-    if transport is None:
-        raise _BrokenError
-    loop = asyncio.get_running_loop()
-    if length > _CHUNK // 8 and transport.get_extra_info("sslcontext") is None:
-        return int(await loop.sendfile(transport, file, offset, length))
-    file.seek(offset)
-    sent = 0
-    while sent < length:
-        data = file.read(min(_CHUNK, length - sent))
-        if not data:
-            break
-        await response.write(data)
-        sent += len(data)
-    return sent
-
-
-def _rate(effects: tuple[FaultRule, ...]) -> float | None:
-    """The slowest rate any effect asks for [bytes/s]."""
-    return min((rule.bytes_per_s for rule in effects if rule.bytes_per_s), default=None)
-
-
-def _paced(piece: bytes | tuple[int, int], effects: tuple[FaultRule, ...]) -> list[bytes | tuple[int, int]]:
-    """A piece cut so that a slow answer flows instead of jumping."""
-    if _rate(effects) is None or isinstance(piece, bytes):
-        return [piece]
-    offset, length = piece
-    return [(start, min(_PACED_CHUNK, offset + length - start)) for start in range(offset, offset + length, _PACED_CHUNK)]
-
-
-async def _pace(sent: int, effects: tuple[FaultRule, ...]) -> None:
-    """Wait as long as so many bytes take at the rate of the effects."""
-    rate = _rate(effects)
-    if rate is not None:
-        await asyncio.sleep(sent / rate)
-
-
-async def _flush(request: web.Request) -> None:
-    """Wait until the kernel has taken everything written so far."""
-    transport = request.transport
-    while transport is not None and not transport.is_closing() and transport.get_write_buffer_size():
-        await asyncio.sleep(0.001)
-
-
-def _break(request: web.Request, *, reset: bool = False) -> None:
-    """Close the connection at once, with a TCP reset if asked for."""
-    transport = request.transport
-    if transport is None:
-        return
-    if reset:
-        raw = transport.get_extra_info("socket")
-        if raw is not None:
-            raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    transport.abort()
-
-
-def _breaker(effects: tuple[FaultRule, ...], direction: str) -> FaultRule | None:
-    """The rule that breaks the connection first in this direction."""
-    rules = [rule for rule in effects if rule.reset_after_bytes is not None and rule.direction == direction]
-    return min(rules, key=lambda rule: rule.reset_after_bytes or 0, default=None)
-
-
-def _early_answer(effects: tuple[FaultRule, ...]) -> FaultRule | None:
-    """The rule that answers in the middle of the request's body."""
-    return next((rule for rule in effects if rule.http_status is not None and rule.after_bytes is not None), None)

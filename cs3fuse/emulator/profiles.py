@@ -6,7 +6,7 @@ it runs on the server's loop, so a handler is atomic between its awaits.
 """
 
 import random
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, BinaryIO, Protocol
@@ -28,6 +28,11 @@ QUIRKS: Mapping[str, tuple[float, str]] = {
     "database_locked": (0.0, "reva: 1 answers INTERNAL to metadata writes, as a busy sqlite does"),
     "vanishing_entry": (0.0, "reva: 1 fails every ListContainer, as an entry that vanishes meanwhile does"),
     "processing_s": (0.005, "opencloud: seconds of post-processing after a PUT"),
+    "ocm_dropped_s": (
+        30.0,
+        "ocm: seconds until a connection attempt fails when packets are dropped; the first to a share tries twice",
+    ),
+    "ocm_timeout_s": (10.0, "ocm: seconds that invitations, share notices and token exchanges wait for the other site"),
     "share_accept_s": (0.02, "opencloud: seconds until a received share accepts itself"),
 }
 """Switchable habits: name to (default, meaning)."""
@@ -99,6 +104,19 @@ class HttpAnswer:
     headers: Mapping[str, str] = field(default_factory=dict)
 
 
+class RemoteBody(Protocol):
+    """The body of a file that comes from another server."""
+
+    content_type: str
+    """What to announce; empty: nothing."""
+
+    async def read(self) -> bytes:
+        """The next bytes; nothing at the end. Raises: ConnectionError when the other server breaks off."""
+
+    def close(self) -> None:
+        """Let go of the connection."""
+
+
 @dataclass(slots=True)
 class Download:
     """An open file to send.
@@ -106,6 +124,7 @@ class Download:
     Args:
         size: announced size [bytes]; may be wrong on purpose.
         abort: announce the size, then close without a body.
+        fetch: opens the body at another server instead of `file`. Raises: HttpRefusal.
 
     """
 
@@ -116,6 +135,7 @@ class Download:
     headers: Mapping[str, str] = field(default_factory=dict)
     etag: str = ""
     abort: bool = False
+    fetch: Callable[[], Awaitable[RemoteBody]] | None = None
 
 
 class UploadSink(Protocol):
@@ -201,7 +221,7 @@ class Profile:
         """The path an inner data URL is about."""
         return f"/{tail}"
 
-    def download(self, call: DataCall) -> Download:
+    def download(self, call: DataCall) -> Download | Awaitable[Download]:
         """Open what a GET or HEAD asks for. Raises: HttpRefusal."""
         raise NotImplementedError
 
@@ -216,6 +236,9 @@ class Profile:
     def tus_patch(self, call: DataCall) -> UploadSink:
         """Prepare for the body of a PATCH of the tus protocol. Raises: HttpRefusal."""
         raise HttpRefusal(501)
+
+    async def stop(self) -> None:
+        """End everything that still runs on the loop; called once, after the last call and before `close`."""
 
     def close(self) -> None:
         """Let go of everything; called once, after the last call."""

@@ -29,6 +29,7 @@ from cs3fuse.emulator.datagateway import DataGateway
 from cs3fuse.emulator.eos_data import EosProfile
 from cs3fuse.emulator.faults import CallLog, FaultBook
 from cs3fuse.emulator.gateway import GatewayServicer
+from cs3fuse.emulator.ocm import MeshHandlers, in_mesh
 from cs3fuse.emulator.opencloud_spaces import OpenCloudProfile
 from cs3fuse.emulator.profiles import QUIRKS, Profile, Services
 from cs3fuse.emulator.proto import gateway_grpc
@@ -46,7 +47,8 @@ Result = TypeVar("Result")
 def make_profile(services: Services) -> Profile:
     """The profile that the configuration names."""
     classes: dict[str, type[Profile]] = {"reva": RevaProfile, "opencloud": OpenCloudProfile, "eos": EosProfile}
-    return classes[services.config.profile](services)
+    chosen = classes[services.config.profile]
+    return in_mesh(chosen)(services) if services.config.site_name else chosen(services)
 
 
 class Emulator:
@@ -60,6 +62,7 @@ class Emulator:
         self.quirks = {name: default for name, (default, _) in QUIRKS.items()} | dict(config.quirks)
         self.grpc_port = 0
         self.http_port = 0
+        self.url = ""
         self.profile: Profile
         self.tokens: TokenMaker
         self._grpc: Any = None
@@ -78,10 +81,10 @@ class Emulator:
         listener = socket.create_server((config.host, config.http_port), backlog=512)
         self.http_port = listener.getsockname()[1]
         scheme = "https" if config.tls_cert else "http"
-        base_url = f"{scheme}://{config.host}:{self.http_port}"
+        self.url = base_url = f"{scheme}://{config.host}:{self.http_port}"
         self._state = State(config.state_path / "state.sqlite")
         rough = config.profile == "opencloud"
-        directory = Directory(config.users, base_url, uuid_ids=rough, same_uid=rough)
+        directory = Directory(config.users, config.site_name or base_url, uuid_ids=rough, same_uid=rough)
         self.tokens = TokenMaker(self._state, self.clock, directory, config.token_life_s, config.transfer_life_s)
         services = Services(
             config, self.clock, self._state, directory, self.tokens, random.Random(config.seed or None), self.quirks, base_url
@@ -92,7 +95,8 @@ class Emulator:
 
     async def _start_http(self, listener: socket.socket) -> None:
         control = Control(self.profile, self.faults, self.log, self.quirks).handle if self.config.control else None
-        gateway = DataGateway(self.profile, self.faults, self.log, control)
+        door = self.profile.door if isinstance(self.profile, MeshHandlers) else None
+        gateway = DataGateway(self.profile, self.faults, self.log, control, door)
         application = web.Application(client_max_size=0)
         application.router.add_route("*", "/{path:.*}", gateway.handle)
         application.on_response_prepare.append(_plain_headers)
@@ -135,6 +139,7 @@ class Emulator:
         if self._runner is not None:
             await self._runner.cleanup()
         if self._state is not None:
+            await self.profile.stop()
             self.profile.close()
             self._state.close()
 
@@ -147,6 +152,7 @@ class Emulator:
                 "pid": os.getpid(),
                 "profile": self.config.profile,
                 "root": str(self.config.root),
+                "site": self.config.site_name,
                 "host": self.config.host,
                 "tls": self.config.tls_cert is not None,
             }
@@ -157,7 +163,11 @@ async def _plain_headers(request: web.BaseRequest, response: web.StreamResponse)
     """Leave out what aiohttp adds and the imitated servers do not send."""
     response.headers.pop("Server", None)
     through_data_gateway = request.method == "HEAD" and "Upload-Expires" in response.headers
-    if through_data_gateway or (response.content_length == 0 and response.status not in {200, 206}):
+    if (
+        through_data_gateway
+        or not response.headers.get("Content-Type")
+        or (response.content_length == 0 and response.status not in {200, 206})
+    ):
         response.headers.pop("Content-Type", None)
 
 
@@ -229,6 +239,20 @@ class EmulatorThread:
         assert self._loop is not None
         coroutine = getattr(Changes(self.storage), op)(*arguments, **details)
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(_START_LIMIT_S)
+
+    @property
+    def url(self) -> str:
+        """The HTTP side, as other sites of the mesh dial it."""
+        return self.emulator.url
+
+    def meet(self, other: "EmulatorThread") -> None:
+        """Make two sites known to each other."""
+        for one, two in ((self, other), (other, self)):
+            one.call(one.storage.peers.put, two.config.site_name, two.url)
+
+    def link(self, site: str, state: str) -> None:
+        """Set how this site reaches another one: ok, refused, frozen or dropped."""
+        self.call(self.storage.peers.put, site, "", state)
 
     def _run(self) -> None:
         try:
