@@ -7,6 +7,7 @@ All values are immutable and may be shared freely between tasks and threads.
 from __future__ import annotations
 
 import enum
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -138,6 +139,13 @@ class LockInfo:
     user: str
     kind: str
     expires_at: float | None
+
+    def __str__(self) -> str:
+        """For people: ``locked by APP/USER until 14:03`` (local time), with what is known."""
+        who = "/".join(part for part in (self.app_name, self.user) if part) or "somebody"
+        if self.expires_at is None:
+            return f"locked by {who} without end"
+        return f"locked by {who} until {time.strftime('%H:%M', time.localtime(self.expires_at))}"
 
 
 @dataclass(frozen=True, slots=True)

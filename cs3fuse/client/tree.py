@@ -286,8 +286,9 @@ def plain_opaque(values: Mapping[str, str]) -> types_pb2.Opaque:
 
 def locked_error(at: Location, lock: LockInfo, refused: LockedError) -> LockedError:
     """The refusal, naming who holds the lock."""
-    who = printable(lock.user or lock.app_name or "somebody else")
-    error = LockedError(f"{shown(at)} is locked by {who}.", lock=lock, call=refused.call, path=refused.path, trace=refused.trace)
+    error = LockedError(
+        f"{shown(at)} is {printable(str(lock))}.", lock=lock, call=refused.call, path=refused.path, trace=refused.trace
+    )
     error.__cause__ = refused
     return error
 

@@ -33,6 +33,7 @@ from cs3fuse.errors import (
     DeadlineError,
     IsDirectoryError,
     LocalStorageError,
+    LockLostError,
     NotFoundError,
     OutcomeUnknownError,
     ServerError,
@@ -163,7 +164,7 @@ class CommitProtocol:
         Cancellation: as if the process died here: ``note`` has been told what may have happened.
         """
         backoff = Backoff(retry or self._retry)
-        at, was_recreated, was_unknown, lost_races = job.at, False, False, 0
+        at, was_recreated, was_unknown, lost_races, lost_locks = job.at, False, False, 0, 0
         must_look = not self._server_checks(job) or job.attempted
         expect: Expectation = ExpectAbsent() if job.base is None else ExpectEtag(job.base.etag)
         while True:
@@ -196,6 +197,12 @@ class CommitProtocol:
                 job.retries += 1
                 _LOG.warning("upload damaged on the way, retrying", path=str(at), reason=str(exc), retries=job.retries)
                 await backoff.wait(exc)
+            except LockLostError as exc:
+                lost_locks += 1
+                if lost_locks > 1:
+                    raise
+                _LOG.warning("the server does not know our lock any more", path=str(at), reason=str(exc))
+                await job.reaffirm_lock()
             except _OUTCOME_UNKNOWN as exc:
                 job.attempted = was_unknown = True
                 job.retries += 1

@@ -239,8 +239,10 @@ class WriteSession:
         self._stack.mtime_ns = entry.mtime_ns
 
     def abandon(self) -> None:
-        """The file was unlinked: reads and writes go on, nothing is sent any more."""
+        """The file was unlinked: reads and writes go on, nothing is sent any more, and there is nothing to be locked."""
         self._is_abandoned = True
+        release, self.lock = self.lock.release, SessionLock()
+        release()
         self._stack.is_journaled = False
         self._must_create = False
         for record in (self._stack.top_record, self._frozen.record if self._frozen is not None else None):

@@ -5,7 +5,6 @@ Pure. ``manager`` and ``probe`` use it; ``vfs`` may use ``describe`` for its att
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 
 from cs3fuse.errors import LockedError
@@ -20,10 +19,7 @@ Source: cs3client 1.7.1, file.py, ``_set_lock_using_xattr``.
 
 def describe(lock: LockInfo) -> str:
     """``locked by APP/USER until 14:03``, with what is known."""
-    who = "/".join(part for part in (lock.app_name, lock.user) if part) or "somebody"
-    if lock.expires_at is None:
-        return f"locked by {who} without end"
-    return f"locked by {who} until {time.strftime('%H:%M', time.localtime(lock.expires_at))}"
+    return str(lock)
 
 
 def locked_error(at: Location, lock: LockInfo) -> LockedError:

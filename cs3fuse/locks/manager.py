@@ -256,9 +256,9 @@ class LeaseManager:
         try:
             support, held = await probe(self._locks, lease.at, wanted, _new_lock_id())
         except LockedError as exc:
-            if self._is_own(lease.at, exc.lock):
+            if self.is_own(lease.at, exc.lock):
                 return LockSupport.FULL
-            raise self._met(lease.at, exc) from exc
+            raise self.met(lease.at, exc) from exc
         if held is not None:
             lease.machine.lock_id = held.lock_id
             self._granted(lease, held, now)
@@ -290,29 +290,42 @@ class LeaseManager:
     async def _refuse_foreign(self, lease: Lease) -> None:
         """Where SetLock overwrites: look whose lock it is. Raises: LockedError."""
         found = await self._locks.get_lock(lease.at)
-        if found is not None and found.lock_id != lease.machine.lock_id and not self._is_own(lease.at, found):
-            raise self._met(lease.at, locked_error(lease.at, found))
+        if found is not None and found.lock_id != lease.machine.lock_id and not self._was_left_by_us(lease.at, found):
+            raise self.met(lease.at, locked_error(lease.at, found))
 
     async def _take_over(self, lease: Lease, refusal: LockedError) -> None:
         """The file is locked: by ourselves before a crash or a lost answer (then refresh), or by somebody else. Raises: LockedError."""
         found = refusal.lock or await self._locks.get_lock(lease.at)
         if found is None:
             raise refusal
-        if found.lock_id != lease.machine.lock_id and not self._is_own(lease.at, found):
-            raise self._met(lease.at, locked_error(lease.at, found)) from refusal
+        if found.lock_id != lease.machine.lock_id and not self._was_left_by_us(lease.at, found):
+            raise self.met(lease.at, locked_error(lease.at, found)) from refusal
         lease.machine.lock_id, lease.machine.app_name = found.lock_id, found.app_name
         now = self.now()
         wanted = lease.machine.proposal(now)
         try:
             await self._locks.refresh_lock(lease.at, wanted)
         except LockLostError as exc:
-            raise self._met(lease.at, locked_error(lease.at, found)) from exc
+            raise self.met(lease.at, locked_error(lease.at, found)) from exc
         _LOG.info("took over our own lock", path=str(lease.at))
         self._granted(lease, wanted, now)
 
-    def _is_own(self, at: Location, found: LockInfo | None) -> bool:
-        """Whether a lock on the server is one that we left there."""
-        return found is not None and at in self._stale and self._stale[at].lock_id == found.lock_id
+    def is_own(self, at: Location, found: LockInfo | None) -> bool:
+        """Whether a lock on the server is one of ours: held, being released, or left by an earlier run."""
+        if found is None:
+            return False
+        stale = self._stale.get(at)
+        return found.app_name == self._app_name or (stale is not None and stale.lock_id == found.lock_id)
+
+    def _was_left_by_us(self, at: Location, found: LockInfo) -> bool:
+        """Whether it is a lock that an earlier run left, or whose answer was lost: nobody of this run relies on it.
+
+        The name of the application is this state folder's alone, so also a lock that never came into the state file is known.
+        """
+        if not self.is_own(at, found):
+            return False
+        in_use = {lease.machine.lock_id for lease in self._leases.values()} | {lock.lock_id for lock in self._unreleased.values()}
+        return found.lock_id not in in_use
 
     def _granted(self, lease: Lease, lock: Lock, now: float) -> None:
         lease.machine.granted(lock, now)
@@ -320,17 +333,18 @@ class LeaseManager:
         self._foreign.pop(lease.at, None)
         self._registry.add(lease.at, lock)
 
-    def _met(self, at: Location, error: LockedError) -> LockedError:
+    def met(self, at: Location, error: LockedError) -> LockedError:
+        """Note a foreign lock that is in the way: for the log and ``foreign``. Returns the error, to be raised."""
         if error.lock is not None:
             self._foreign[at] = ForeignLock(at, error.lock, self.now())
-        _LOG.info("open for writing refused", path=str(at), reason=str(error))
+        _LOG.info("locked by somebody else", path=str(at), reason=str(error))
         return error
 
     def _go_without(self, lease: Lease) -> None:
         """No locks here: honour cs3client's, and say it once. Raises: LockedError; UnsupportedError where locks are required."""
         advisory = advisory_lock(lease.entry.metadata, self.now())
         if advisory is not None:
-            raise self._met(lease.at, locked_error(lease.at, advisory))
+            raise self.met(lease.at, locked_error(lease.at, advisory))
         if self._policy == "require":
             raise UnsupportedError(
                 f"{lease.at} cannot be locked: its storage has no locks, and they are required (locks = require).",
@@ -420,7 +434,7 @@ class LeaseManager:
         if self._leases.get(lease.at) is lease:
             del self._leases[lease.at]
             self._leases[at] = lease
-        self._registry.remove(lease.at)
+            self._registry.remove(lease.at)
         lease.at = at
         held = lease.lock
         if held is not None:
@@ -475,6 +489,27 @@ class LeaseManager:
         self._stale.pop(at, None)
         if at not in self._leases:
             self._registry.remove(at)
+
+    # For others
+
+    @property
+    def is_off(self) -> bool:
+        """Whether locks play no part in this mount."""
+        return self._policy == "off"
+
+    def lease_at(self, at: Location) -> Lease | None:
+        """Our lease on a file that is open for writing."""
+        return self._leases.get(at)
+
+    async def lock_on(self, at: Location, entry: Entry) -> LockInfo | None:
+        """The lock on a file, ours or somebody else's, as ``entry`` shows it; GetLock is asked only where Stat shows no locks.
+
+        Raises: what GetLock raises, on a storage with weak locks.
+        """
+        shown = entry.lock or advisory_lock(entry.metadata, self.now())
+        if shown is None and self._book.of(entry.storage_id).locks is LockSupport.WEAK:
+            return await self._locks.get_lock(at)
+        return shown
 
     # For people
 

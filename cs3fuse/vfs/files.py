@@ -17,6 +17,8 @@ from itertools import count
 import structlog
 import trio
 
+from cs3fuse.cache.reader import ContentReader
+from cs3fuse.commit.session import WriteSession
 from cs3fuse.errors import (
     AccessDeniedError,
     BadHandleError,
@@ -28,6 +30,7 @@ from cs3fuse.errors import (
     NotFoundError,
     NotPermittedError,
 )
+from cs3fuse.locks.guarding import with_our_lock
 from cs3fuse.model import Entry, Fh, Ino, Kind
 from cs3fuse.vfs.attributes import WRITE_FILE, Attributes
 from cs3fuse.vfs.inodes import Node
@@ -180,6 +183,7 @@ class Files:
                 file.session = state.commits.begin(at, None, created=True)
                 file.entry = Entry(name=name, kind=Kind.FILE, mtime_ns=state.wall_clock_ns())
                 file.created_mode = mode
+                file.is_lock_wanted = True
             opened = self._add_handle(file, flags, writes=True)
         return opened, self.attributes(node)
 
@@ -233,7 +237,7 @@ class Files:
         handle = self._handle(fh)
         file = handle.file
         session = file.session
-        if session is not None and (session.is_dirty or file.reader is None):
+        if session is not None and not _is_current(file.reader, session):
             return await session.read(offset, size)
         if file.reader is None:
             raise BadHandleError("The file is not open for reading.", path=str(file.node.location))
@@ -248,6 +252,8 @@ class Files:
         session = handle.file.session
         if not handle.can_write or session is None:
             raise BadHandleError("The file is not open for writing.", path=str(handle.file.node.location))
+        if handle.file.is_lock_wanted:  # written again after a close(2) of another descriptor, which committed it
+            await self._opener.lock_created(handle.file)
         return await (session.append(data) if handle.appends else session.write(offset, data))
 
     async def truncate(self, ino: Ino, size: int, fh: Fh | None) -> None:
@@ -279,8 +285,10 @@ class Files:
             await self._commit(handle.file)
 
     async def fsync(self, fh: Fh) -> None:
-        """fsync(2): everything written through any handle of the file is on the server."""
-        await self._commit(self._handle(fh).file)
+        """fsync(2): everything written through any handle of the file is on the server; a new file is locked from then on."""
+        file = self._handle(fh).file
+        await self._commit(file)
+        await self._opener.lock_created(file)
 
     async def _commit(self, file: OpenFile) -> None:
         session, node = file.session, file.node
@@ -302,7 +310,8 @@ class Files:
             return
         at = file.node.location
         try:
-            self.touched(file, await set_mtime(self._state, at, wanted_ns, await self._state.leases.settle(at)))
+            entry = await with_our_lock(self._state.leases, at, lambda lock: set_mtime(self._state, at, wanted_ns, lock))
+            self.touched(file, entry)
         except Cs3FuseError as error:
             log.info("mtime_not_set", path=str(at), reason=str(error))
 
@@ -410,3 +419,9 @@ class Files:
         for file in list(self._state.open_files.values()):
             self._forget(file)
         self._handles.clear()
+
+
+def _is_current(reader: ContentReader | None, session: WriteSession) -> bool:
+    """Whether what is written here adds nothing to the reader's version. Staged bytes count also of a file that was unlinked."""
+    base = session.base
+    return reader is not None and not session.has_staged_bytes and base is not None and reader.entry.version == base.version

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import structlog
 
-from cs3fuse.errors import AccessDeniedError, IsDirectoryError, StaleError
+from cs3fuse.errors import AccessDeniedError, Cs3FuseError, IsDirectoryError, StaleError
+from cs3fuse.locks.foreign import ADVISORY_KEY
+from cs3fuse.locks.guarding import refuse_foreign
 from cs3fuse.model import Entry, Kind
 from cs3fuse.vfs.attributes import READ_FILE, WRITE_FILE
 from cs3fuse.vfs.state import OpenFile, VfsState
@@ -72,6 +74,8 @@ class Opener:
             raise IsDirectoryError(f"{at} is a directory.", path=str(at))
         if not seen.may(WRITE_FILE):
             raise AccessDeniedError(f"You may not write {at}.", path=str(at))
+        if ADVISORY_KEY in seen.metadata:  # it may have gone meanwhile, and nothing else would ask
+            seen = await state.metadata.stat(at, fresh=True)
         is_new = unsent is not None and unsent.base is None  # the server does not have it: there is nothing to lock
         lease = None if is_new else await state.leases.acquire(at, seen)
         try:
@@ -79,6 +83,8 @@ class Opener:
             if unsent is None:
                 entry = await state.metadata.stat(at, fresh=True)
                 self._accept_version(file, entry)
+                if lease is None:
+                    await refuse_foreign(state.leases, at, entry)
                 base: Entry | None = entry
             else:  # what was written here before and is not sent yet is the truth to go on from
                 entry, base = unsent.entry(), unsent.base
@@ -90,12 +96,30 @@ class Opener:
         file.lease, file.entry, file.is_borrowed = lease, entry, False
         if file.reader is None and base is not None:
             file.reader = state.content.open(at, base)
+        file.session = state.commits.begin(at, base, lease=lease)
+
+    async def lock_created(self, file: OpenFile) -> None:
+        """Lock a new file once the server has it, for as long as its writers stay; without one if that cannot be had.
+
+        Cancellation: the lock is released.
+        """
+        session, at = file.session, file.node.location
+        if not file.is_lock_wanted or session is None or session.base is None or not file.writers:
+            return
+        file.is_lock_wanted = False
+        lease = None
+        try:
+            lease = await self._state.leases.acquire(at, session.base)
+        except Cs3FuseError as error:
+            log.info("new_file_not_locked", path=str(at), reason=str(error))
         if lease is None:
-            file.session = state.commits.begin(at, base)
-        else:
-            file.session = state.commits.begin(
-                at, base, lock=lambda: lease.lock, ensure_lock=lease.ensure, release_lock=lease.release
-            )
+            return
+        # CHECKPOINT-FREE: the file may have been closed, renamed or removed while the server was asked.
+        if file.session is not session or not file.writers or not file.node.is_linked or file.node.location != at:
+            lease.release()
+            return
+        file.lease = lease
+        self._state.commits.begin(at, session.base, lease=lease)
 
     def _accept_version(self, file: OpenFile, entry: Entry) -> None:
         """Refuse to put a second version under an inode whose first one is still open.

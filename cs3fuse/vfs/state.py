@@ -55,8 +55,8 @@ class OpenFile:
     reads and writes go through it; without one reads go through ``reader``. INVARIANT: while ``writers`` > 0 there is a
     session; without writers there is one only where bytes of an earlier writer are not sent yet. ``is_borrowed``: such a
     session is only read here and not ours to close. ``is_tainted``: the kernel's pages hold bytes that the server does not have
-    (a commit failed): they must not outlive the last handle. ``created_mode`` is what create(2) asked for, and
-    ``wanted_mtime_ns`` what utimensat(2) asked for and the server has not got yet.
+    (a commit failed): they must not outlive the last handle. ``is_lock_wanted``: it is new, and is locked once the server has it.
+    ``created_mode`` is what create(2) asked for, and ``wanted_mtime_ns`` what utimensat(2) asked for and the server has not got yet.
     """
 
     __slots__ = (
@@ -64,6 +64,7 @@ class OpenFile:
         "entry",
         "handles",
         "is_borrowed",
+        "is_lock_wanted",
         "is_tainted",
         "lease",
         "node",
@@ -83,6 +84,7 @@ class OpenFile:
         self.writers = 0
         self.is_borrowed = False
         self.is_tainted = False
+        self.is_lock_wanted = False
         self.created_mode: int | None = None
         self.wanted_mtime_ns: int | None = None
 

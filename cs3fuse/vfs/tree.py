@@ -31,6 +31,7 @@ from cs3fuse.errors import (
     StaleError,
     UnsupportedError,
 )
+from cs3fuse.locks.guarding import refuse_foreign, take_again, with_our_lock
 from cs3fuse.model import Entry, Fh, Ino, Kind, Location, Quota
 from cs3fuse.vfs.attributes import Attributes, mode_of
 from cs3fuse.vfs.files import Files
@@ -244,6 +245,7 @@ class Tree:
             if entry.kind is Kind.DIRECTORY:
                 raise IsDirectoryError(f"{at} is a directory; rmdir removes it.", path=str(at))
             self._check_deletable(at, entry)
+            await refuse_foreign(state.leases, at, entry)
             if file is not None:
                 await self._files.keep_readable(file)
             await self._delete(at)
@@ -282,11 +284,10 @@ class Tree:
     async def _delete(self, at: Location) -> None:
         """Delete, waiting while the server still processes the content (bounded by the caller's deadline)."""
         state = self._state
-        lock = await state.leases.settle(at)
         delay_s = _BUSY_FIRST_DELAY_S
         while True:
             try:
-                await state.tree.delete(at, lock=lock)
+                await with_our_lock(state.leases, at, lambda lock: state.tree.delete(at, lock=lock), stays=False)
             except BusyError:
                 if trio.current_time() + delay_s >= trio.current_effective_deadline():
                     raise
@@ -322,6 +323,8 @@ class Tree:
         await self._settle_writes(source)
         entry = await state.metadata.stat(source, fresh=True)
         self._check_deletable(source, entry, permission="move")
+        if entry.kind is Kind.FILE:
+            await refuse_foreign(state.leases, source, entry)
         target_node = state.inodes.child(new_parent, new_name)
         await self._settle_writes(destination)
         target = await self._stat_or_none(destination)
@@ -332,6 +335,7 @@ class Tree:
         else:
             await self._rename_over(source, entry, node, destination, target, target_node)
         self._renamed(parent, name, new_parent, new_name)
+        await take_again(state.leases, destination)
 
     async def _settle_writes(self, at: Location) -> None:
         """Have the server know what was written here before its name changes, so that one rule serves all cases."""
@@ -358,9 +362,8 @@ class Tree:
 
     async def _move(self, source: Location, destination: Location) -> None:
         state = self._state
-        lock = await state.leases.settle(source)
         try:
-            await state.tree.move(source, destination, lock=lock)
+            await with_our_lock(state.leases, source, lambda lock: state.tree.move(source, destination, lock=lock), stays=False)
         finally:
             state.metadata.forget(source, subtree=True)
             state.metadata.forget(destination, subtree=True)
@@ -378,6 +381,10 @@ class Tree:
             return
         if target.kind is Kind.DIRECTORY:
             raise IsDirectoryError(f"{destination} is a directory.", path=str(destination))
+        await refuse_foreign(state.leases, destination, target)
+        # The source's own lock ends with its name; EOS would not even let its holder delete it.
+        if await state.leases.settle(source) is not None:
+            await state.leases.unlock(source)
         file = state.open_files.get(node.ino) if node is not None else None
         target_file = state.open_files.get(target_node.ino) if target_node is not None else None
         if target_file is not None:
@@ -389,7 +396,6 @@ class Tree:
                 destination,
                 target,
                 source_session=file.session if file is not None else None,
-                source_lock=await state.leases.settle(source),
                 destination_lock=await state.leases.settle(destination),
             )
         finally:
@@ -467,7 +473,7 @@ class Tree:
             return
         if not node.is_linked:
             return
-        entry = await set_mtime(state, node.location, mtime_ns, await state.leases.settle(node.location))
+        entry = await with_our_lock(state.leases, node.location, lambda lock: set_mtime(state, node.location, mtime_ns, lock))
         if file is not None and file.handles:
             self._files.touched(file, entry)
 

@@ -13,7 +13,9 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 
 from cs3fuse.errors import BadRequestError, NoAttributeError, NoNamespaceError, NotPermittedError, UnsupportedError
-from cs3fuse.model import Entry, Ino
+from cs3fuse.locks.foreign import advisory_lock
+from cs3fuse.locks.guarding import with_our_lock
+from cs3fuse.model import Entry, Ino, LockInfo
 from cs3fuse.vfs.files import Files
 from cs3fuse.vfs.inodes import Node
 from cs3fuse.vfs.refresh import refresh
@@ -23,6 +25,7 @@ from cs3fuse.vfs.tree import Tree
 _USER = "user."
 _OURS = "user.cs3."
 _REFRESH = "user.cs3.refresh"
+_LOCK = "user.cs3.lock"
 _BASE64 = "base64:"
 _VALUE_MAX_BYTES = 65536  # XATTR_SIZE_MAX of Linux, linux/limits.h
 # Keys that servers give a meaning of their own: "mtime" sets times, "etag" is stored and never returned as such.
@@ -50,13 +53,13 @@ def decode_value(text: str) -> bytes:
     return text.encode()
 
 
-def describe_lock(entry: Entry) -> str:
-    """The lock of an entry as JSON, "" if it has none; the lock id stays secret (knowing it is enough to write)."""
-    lock = entry.lock
+def describe_lock(lock: LockInfo | None, *, is_ours: bool) -> str:
+    """A lock as JSON, "" for none; the lock id stays secret (knowing it is enough to write)."""
     if lock is None:
         return ""
     until = datetime.fromtimestamp(lock.expires_at, tz=UTC).isoformat() if lock.expires_at else None
-    return json.dumps({"application": lock.app_name, "user": lock.user, "type": lock.kind, "until": until})
+    told = {"application": lock.app_name, "user": lock.user, "type": lock.kind, "until": until, "ours": is_ours}
+    return json.dumps(told)
 
 
 class Xattrs:
@@ -73,13 +76,22 @@ class Xattrs:
             "user.cs3.owner": lambda _node, entry: entry.owner,
             "user.cs3.path": lambda node, _entry: str(node.location),
             "user.cs3.permissions": lambda _node, entry: ",".join(sorted(entry.permissions or ())),
-            "user.cs3.lock": lambda _node, entry: describe_lock(entry),
+            _LOCK: self._shown_lock,
             "user.cs3.state": self._state_of,
         }
 
     def _state_of(self, node: Node, _entry: Entry) -> str:
         file = self._state.open_files.get(node.ino)
         return file.session.state if file is not None and file.session is not None else "clean"
+
+    def _shown_lock(self, node: Node, entry: Entry) -> str:
+        """Our lock where we hold one, else what the server shows."""
+        leases, at = self._state.leases, node.location
+        ours = leases.lock_at(at)
+        if ours is not None:
+            return describe_lock(LockInfo(ours.lock_id, ours.app_name, "", "write", ours.expires_at), is_ours=True)
+        lock = entry.lock or advisory_lock(entry.metadata, leases.now())
+        return describe_lock(lock, is_ours=leases.is_own(at, lock))
 
     async def get(self, ino: Ino, name: str) -> bytes:
         """Value of an attribute. Raises: NoAttributeError; NoNamespaceError outside ``user.``."""
@@ -91,6 +103,9 @@ class Xattrs:
         virtual = self._virtual.get(name)
         if virtual is not None:
             text = virtual(node, entry)
+            if not text and name == _LOCK:  # weak locks are in no Stat
+                lock = await self._state.leases.lock_on(node.location, entry)
+                text = describe_lock(lock, is_ours=self._state.leases.is_own(node.location, lock))
             if text:
                 return text.encode()
         elif (key := name[len(_USER) :]) in entry.metadata:
@@ -115,9 +130,8 @@ class Xattrs:
         if len(value) > _VALUE_MAX_BYTES:
             raise BadRequestError(f"The value of {name} has more than {_VALUE_MAX_BYTES} bytes.")
         node = self._state.inodes.get(ino)
-        await self._state.tree.set_metadata(
-            node.location, {key: encode_value(value)}, lock=await self._state.leases.settle(node.location)
-        )
+        at, tree = node.location, self._state.tree
+        await with_our_lock(self._state.leases, at, lambda lock: tree.set_metadata(at, {key: encode_value(value)}, lock=lock))
         await self._refresh(node)
 
     async def remove(self, ino: Ino, name: str) -> None:
@@ -126,7 +140,8 @@ class Xattrs:
         node, entry = await self._tree.entry(ino)
         if key not in entry.metadata:
             raise NoAttributeError(f"{node.location} has no attribute {name}.", path=str(node.location))
-        await self._state.tree.unset_metadata(node.location, [key], lock=await self._state.leases.settle(node.location))
+        at, tree = node.location, self._state.tree
+        await with_our_lock(self._state.leases, at, lambda lock: tree.unset_metadata(at, [key], lock=lock))
         await self._refresh(node)
 
     def _writable_key(self, name: str) -> str:

@@ -1,9 +1,11 @@
 """Attribute values as metadata text."""
 
+import json
+
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from cs3fuse.model import Entry, Kind, LockInfo
+from cs3fuse.model import LockInfo
 from cs3fuse.vfs.xattrs import decode_value, describe_lock, encode_value
 
 
@@ -26,7 +28,13 @@ def test_text_set_by_other_clients_is_shown_as_it_is(text: str) -> None:
 
 
 def test_a_lock_is_described_without_its_id() -> None:
-    """Knowing the lock id is enough to upload: it is not shown."""
-    entry = Entry("a", Kind.FILE, lock=LockInfo("secret-id", "collabora", "marie", "write", 0.0))
-    assert "collabora" in describe_lock(entry)
-    assert "secret-id" not in describe_lock(entry)
+    """Who, until when, and whose; knowing the lock id is enough to upload, so it is not shown."""
+    told = describe_lock(LockInfo("secret-id", "collabora", "marie", "write", 1_000_000_000.0), is_ours=False)
+    assert json.loads(told) == {
+        "application": "collabora",
+        "user": "marie",
+        "type": "write",
+        "until": "2001-09-09T01:46:40+00:00",
+        "ours": False,
+    }
+    assert describe_lock(None, is_ours=False) == ""
