@@ -13,6 +13,7 @@ import math
 import sqlite3
 import zlib
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -24,15 +25,16 @@ from cs3fuse.cache.blocks import RangedTransfers, ahead_blocks
 from cs3fuse.cache.contents import Content
 from cs3fuse.cache.files import SparseFile
 from cs3fuse.cache.folder import CacheFolder
+from cs3fuse.cache.following import FolderRuns
 from cs3fuse.cache.layout import BLOCK_BYTES, BlockMap, State
 from cs3fuse.cache.reader import ContentReader
-from cs3fuse.cache.shelf import Shelf, unlink_quietly
+from cs3fuse.cache.shelf import Shelf
 from cs3fuse.cache.streams import SMALL_BYTES, WholeTransfers
 from cs3fuse.cache.transfers import Transfers
 from cs3fuse.cache.uncached import read_uncached
 from cs3fuse.cache.verifying import Verified, verify
 from cs3fuse.capabilities import CapabilityBook
-from cs3fuse.errors import LocalStorageError
+from cs3fuse.errors import Cs3FuseError, LocalStorageError
 from cs3fuse.model import ByteRange, ContentKey, Entry, Location
 from cs3fuse.ports import RemoteData, RemoteTree
 
@@ -91,6 +93,9 @@ class ContentStore:
         # Verifying and reading back: beyond a few threads the disk is the limit.
         self.disk_limiter = trio.CapacityLimiter(8)
         self._book = book
+        self._siblings: Callable[[Location], Sequence[Entry] | None] | None = None
+        self._runs = FolderRuns(small_bytes=SMALL_BYTES)
+        self._ahead_limiter = trio.CapacityLimiter(max_parallel)
         self._ranged = RangedTransfers(self._services, max_parallel=max_parallel)
         self._whole = WholeTransfers(self._services, window_bytes=window_bytes, max_streams=max_streams, max_small=max_parallel * 2)
 
@@ -150,17 +155,50 @@ class ContentStore:
         """
         if self._jobs is None:
             raise LocalStorageError("The content store is not open.", path=str(at))
-        content = self._shelf.get(entry.content_key(at))
-        content.place(at, entry)
-        content.is_gone = False
-        self._shelf.used(content)
-        self._shelf.pin(content)
+        content = self._opened(at, entry)
         reader = ContentReader(self, content, ahead_bound_bytes=self._shelf.window_bytes)
         content.readers.add(reader)
         if content.stream is not None:
             content.stream.pace()
         self._want_ends(content)
+        if 0 < content.size <= SMALL_BYTES:
+            self._fetch_ahead(at)
         return reader
+
+    def follow(self, siblings: Callable[[Location], Sequence[Entry] | None]) -> None:
+        """Fetch small files ahead of programs that read a folder's files one after another.
+
+        Args: ``siblings`` gives the listing of a folder without I/O (``MetadataCache.peek_list``).
+        """
+        self._siblings = siblings
+
+    def _fetch_ahead(self, at: Location) -> None:
+        siblings = self._siblings(at.parent) if self._siblings is not None and at.rel else None
+        if siblings:
+            for entry in self._runs.opened(at.parent, at.name, siblings, trio.current_time()):
+                place = at.parent.child(entry.name) if entry.anchor is None else Location(entry.anchor)
+                if self.present_bytes(place, entry) < entry.size:
+                    self._spawn(partial(self._fetch_small, place, entry))
+
+    async def _fetch_small(self, at: Location, entry: Entry) -> None:
+        """A job: bring a file that will probably be opened. Who opens it meanwhile joins; failures are told to them only."""
+        async with self._ahead_limiter:
+            reader = ContentReader(self, self._opened(at, entry), ahead_bound_bytes=0)
+            try:
+                self.counts["small_ahead"] += 1
+                with suppress(Cs3FuseError):
+                    await reader.complete()
+            finally:
+                reader.close()
+
+    def _opened(self, at: Location, entry: Entry) -> Content:
+        """The content of a version, pinned."""
+        content = self._shelf.get(entry.content_key(at))
+        content.place(at, entry)
+        content.is_gone = False
+        self._shelf.used(content)
+        self._shelf.pin(content)
+        return content
 
     def close_reader(self, reader: ContentReader, content: Content) -> None:
         """A reader was closed (called by the reader, once)."""
@@ -293,7 +331,9 @@ class ContentStore:
         except (OSError, ValueError, sqlite3.Error) as error:
             _log.warning("file not adopted", path=str(path), reason=str(error))
         finally:
-            unlink_quietly(path)
+            # Only the name: somebody may still read the file through a descriptor.
+            with suppress(OSError):
+                path.unlink(missing_ok=True)  # noqa: ASYNC240 - one system call on a local file
 
     def _is_adoptable(self, key: ContentKey, path: Path) -> bool:
         content = self._shelf.find(key)

@@ -17,7 +17,7 @@ from __future__ import annotations
 import enum
 import itertools
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -26,6 +26,7 @@ import trio
 
 from cs3fuse.cache.flights import SingleFlight
 from cs3fuse.cache.storms import StatStorms
+from cs3fuse.cache.walking import WalkAhead
 from cs3fuse.capabilities import CapabilityBook
 from cs3fuse.errors import Cs3FuseError, NotFoundError
 from cs3fuse.model import Entry, Kind, Location
@@ -33,6 +34,11 @@ from cs3fuse.ports import RemoteTree
 
 _ATTEMPTS: Final = 4
 """How often a call is made anew because something was forgotten while it was on its way; the last answer is given uncached."""
+
+
+_SLOW_TTL_S: Final = 5.0
+_AHEAD_WORKERS: Final = 4
+_AHEAD_QUEUE: Final = 16
 
 
 class _Unknown(enum.Enum):
@@ -63,6 +69,7 @@ class _Listing:
     number: int
     arrived: float
     etag: str
+    took_s: float
     unknown: set[str] = field(default_factory=set)
 
 
@@ -112,9 +119,49 @@ class MetadataCache:
         self._stats: SingleFlight[Location, Entry] = SingleFlight()
         self._lists: SingleFlight[Location, Sequence[Entry]] = SingleFlight()
         self._storms = StatStorms()
+        self._walk = WalkAhead()
+        self._ahead: trio.MemorySendChannel[Location] | None = None
         self._counts = dict.fromkeys(
-            ("stat_storms", "stat_hits", "stat_misses", "list_hits", "list_misses", "list_revalidated", "late_answers"), 0
+            (
+                "stat_storms",
+                "listed_ahead",
+                "stat_hits",
+                "stat_misses",
+                "list_hits",
+                "list_misses",
+                "list_revalidated",
+                "late_answers",
+            ),
+            0,
         )
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """List ahead of programs that walk a tree, until cancelled. Without it everything works, only not ahead."""
+        send, receive = trio.open_memory_channel[Location](_AHEAD_QUEUE)
+        self._ahead = send
+        try:
+            async with trio.open_nursery() as nursery:
+                for _ in range(_AHEAD_WORKERS):
+                    nursery.start_soon(self._work_ahead, receive)
+                task_status.started()
+        finally:
+            self._ahead = None
+
+    async def _work_ahead(self, receive: trio.MemoryReceiveChannel[Location]) -> None:
+        async for at in receive:
+            listing = self._listings.get(at)
+            if listing is None or not self._is_valid(listing):
+                self._counts["listed_ahead"] += 1
+                # The program that comes there asks again and is told.
+                with suppress(Cs3FuseError):
+                    await self._listed(at, fresh=False)
+
+    def _list_ahead(self, at: Location) -> None:
+        if self._ahead is not None:
+            for directory in self._walk.stepped(at, self._now(), self.peek_list):
+                # Full: the server is slower than the walker, nothing would be gained.
+                with suppress(trio.WouldBlock):
+                    self._ahead.send_nowait(directory)
 
     # -- questions ---------------------------------------------------------------------------------------------------
 
@@ -148,6 +195,11 @@ class MetadataCache:
 
         Cancellation: others who wait for the same call get their answer.
         """
+        entries = await self._listed(at, fresh=fresh)
+        self._list_ahead(at)
+        return entries
+
+    async def _listed(self, at: Location, *, fresh: bool) -> Sequence[Entry]:
         if not fresh:
             listing = self._listings.get(at)
             is_whole = listing is not None and not listing.unknown
@@ -162,6 +214,11 @@ class MetadataCache:
         """The entry if it is known and recent enough; no I/O."""
         known = self._find(at)
         return known.entry if known is not None else None
+
+    def peek_list(self, at: Location) -> Sequence[Entry] | None:
+        """The entries of a directory as they were last listed, however long ago; no I/O."""
+        listing = self._listings.get(at)
+        return list(listing.names.values()) if listing is not None else None
 
     def statistics(self) -> dict[str, int]:
         """Counters since the start, hits and misses in pairs, and present sizes."""
@@ -256,6 +313,7 @@ class MetadataCache:
         for attempt in range(_ATTEMPTS):
             directory = self._find(at)
             etag = directory.entry.etag if directory is not None and directory.entry is not None else ""
+            began = self._now()
             with self._call(at, is_listing=True) as call:
                 try:
                     answer = await self._tree.list(at)
@@ -271,7 +329,8 @@ class MetadataCache:
                 if attempt < _ATTEMPTS - 1:
                     continue
                 return list(answer)
-            self._store(at, _Listing(names, call.number, self._now(), etag if not call.patches else ""))
+            took_s = self._now() - began
+            self._store(at, _Listing(names, call.number, self._now(), etag if not call.patches else "", took_s))
             return list(names.values())
         raise AssertionError("the last attempt returns")
 
@@ -307,7 +366,7 @@ class MetadataCache:
         return known.arrived + (self._attr_ttl_s if known.entry is not None else self._negative_ttl_s)
 
     def _is_valid(self, listing: _Listing) -> bool:
-        return self._now() < listing.arrived + self._listing_ttl_s
+        return self._now() < listing.arrived + _at_least(self._listing_ttl_s, listing)
 
     def _find(self, at: Location) -> _Known | None:
         """The newest valid knowledge of a location."""
@@ -319,7 +378,7 @@ class MetadataCache:
             return known
         entry = listing.names.get(name)
         ttl_s = self._listing_ttl_s if entry is None else min(self._attr_ttl_s, self._listing_ttl_s)
-        if self._now() >= listing.arrived + ttl_s:
+        if self._now() >= listing.arrived + _at_least(ttl_s, listing):
             return known
         return _Known(entry, listing.number, listing.arrived)
 
@@ -399,6 +458,11 @@ def _patched(names: dict[str, Entry], patches: dict[str, _Patch]) -> set[str]:
         else:
             names[name] = patch
     return unknown
+
+
+def _at_least(ttl_s: float, listing: _Listing) -> float:
+    """A listing serves at least twice as long as it took: else a slow or large directory is listed all the time."""
+    return max(ttl_s, min(2 * listing.took_s, _SLOW_TTL_S)) if ttl_s else 0.0
 
 
 def _absent(at: Location) -> NotFoundError:

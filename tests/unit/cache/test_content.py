@@ -15,7 +15,7 @@ from cs3fuse.capabilities import CapabilityBook
 from cs3fuse.errors import LocalStorageError, StaleError, UnavailableError
 from cs3fuse.model import ByteRange
 from tests.unit.cache.fakes import HOME, FakeServer
-from tests.unit.cache.stores import MIB, opened, some
+from tests.unit.cache.stores import MIB, opened, some, until
 
 A = HOME.child("a")
 KINDS = [
@@ -258,3 +258,40 @@ async def test_fill_writes_the_wanted_ranges(tmp_path, kind):
     for part in wanted:
         expected[part.start : part.stop] = data[part.start : part.stop]
     assert target.read_bytes() == bytes(expected)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_files_of_a_folder_are_fetched_ahead(tmp_path, kind):
+    """A program that reads the files of a folder in order finds most of them here; each is fetched once."""
+    server = FakeServer(**kind)
+    places = [HOME.child(f"f{number:02}") for number in range(40)]
+    for number, at in enumerate(places):
+        server.write(at, some(5000, number))
+    async with opened(tmp_path, server) as store:
+        store.follow(lambda folder: [server.entry(at) for at in places] if folder == HOME else None)
+        for number, at in enumerate(places):
+            reader = store.open(at, server.entry(at))
+            assert await reader.read(0, 5000) == some(5000, number)
+            reader.close()
+            await trio.testing.wait_all_tasks_blocked(0.002)
+        assert store.usage()["read_hits"] >= 30
+        assert server.calls["fetch"] == 40
+
+
+async def test_file_fetched_ahead_and_changed_meanwhile_is_read_anew(tmp_path):
+    """What was fetched ahead is of its version only; the next open sees the new one."""
+    server = FakeServer(ranges=False, answers_carry_etag=False)
+    places = [HOME.child(f"f{number}") for number in range(6)]
+    for at in places:
+        server.write(at, some(5000))
+    async with opened(tmp_path, server) as store:
+        store.follow(lambda _folder: [server.entry(at) for at in places])
+        for at in places[:3]:
+            reader = store.open(at, server.entry(at))
+            await reader.read(0, 10)
+            reader.close()
+        await until(lambda: store.usage()["small_ahead"] >= 2 and not store.usage()["transfers"])
+        server.write(places[3], some(5000, 9))
+        reader = store.open(places[3], server.entry(places[3]))
+        assert await reader.read(0, 5000) == some(5000, 9)
+        reader.close()

@@ -407,6 +407,60 @@ async def test_directory_that_cannot_be_listed_is_asked_name_by_name():
     assert server.calls["stat"] == 100
 
 
+async def test_walk_is_listed_ahead():
+    """While a program walks a tree the next directories are listed already, in parallel, each once."""
+    server, cache, _ = make()
+    folders = [HOME.child(f"d{number}") for number in range(30)]
+    server.folders.update(folders)
+    for at in folders:
+        server.write(at.child("f"), b"1")
+    async with trio.open_nursery() as nursery:
+        await nursery.start(cache.run)
+        for entry in await cache.list(HOME):
+            await cache.list(HOME.child(entry.name))
+            await wait_all_tasks_blocked()
+        assert cache.statistics()["list_hits"] >= 25
+        assert server.calls["list"] == 31
+        nursery.cancel_scope.cancel()
+
+
+async def test_error_of_a_listing_ahead_is_told_to_who_comes_there():
+    """A directory that vanished is no trouble until somebody asks for it."""
+    server, cache, _ = make()
+    folders = [HOME.child(f"d{number}") for number in range(5)]
+    server.folders.update(folders)
+    async with trio.open_nursery() as nursery:
+        await nursery.start(cache.run)
+        await cache.list(HOME)
+        server.folders -= set(folders[1:])
+        await cache.list(folders[0])
+        await wait_all_tasks_blocked()
+        with pytest.raises(NotFoundError):
+            await cache.list(folders[1])
+        nursery.cancel_scope.cancel()
+
+
+async def test_slow_listing_serves_twice_as_long_as_it_took():
+    """A directory whose listing takes longer than the time-out is not listed all the time."""
+    server, cache, time = make()
+    server.write(A, b"1")
+    gate = server.hold("list")
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(cache.list, HOME)
+        await wait_all_tasks_blocked()
+        time.now += 2.0
+        gate.open()
+    server.release("list")
+    time.now += 3.5
+    assert cache.peek(A) is not None
+    await cache.list(HOME)
+    assert server.calls["list"] == 1
+    time.now += 1.0
+    assert cache.peek(A) is None
+    await cache.list(HOME)
+    assert server.calls["list"] == 2
+
+
 async def test_put_ends_revalidation():
     """After a mutation of ours the directory's etag from before it proves nothing any more."""
     book = CapabilityBook()
