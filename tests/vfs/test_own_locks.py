@@ -7,6 +7,7 @@ import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -39,8 +40,8 @@ async def lock_on(emulator: EmulatorThread, mount: Mount, name: str) -> LockInfo
 
 
 async def fresh(mount: Mount, name: str) -> Entry:
-    """Everything that the server tells of a file."""
-    return await mount.metadata.stat(mount.root.child(name), fresh=True)
+    """Everything that the server tells of a file, but whether it is still being processed."""
+    return replace(await mount.metadata.stat(mount.root.child(name), fresh=True), is_processing=False)
 
 
 async def take_away(emulator: EmulatorThread, mount: Mount, name: str) -> None:
