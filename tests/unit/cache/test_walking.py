@@ -49,6 +49,8 @@ def test_walk_finds_most_directories_listed_ahead(by_name, seed):
         assert not set(new) & set(guesses), "each once"
         assert at not in new
         guesses += new
+        visited.add(at)
+        assert len(set(guesses) - visited) <= 16, "bounded ahead"
     assert hits >= 0.7 * 200
     assert len(guesses) <= 200
 
