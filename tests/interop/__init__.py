@@ -1,0 +1,1 @@
+"""Other people's programs against the embedded gateway, next to our mount."""
