@@ -24,8 +24,8 @@ from cs3fuse.errors import BadRequestError, Cs3FuseError, first_failure
 from cs3fuse.model import Identity, Location
 
 _RELEASE_S = 20.0
-# The wait that follows has its own bound; the replay before it must not use up a person's patience.
-_FIRST_TRY = RetryPolicy(budget_s=5.0)
+_FIRST_TRY_S = 5.0
+"""How long the replay tries each file; the wait that follows has its own bound."""
 
 
 @dataclass(slots=True)
@@ -79,7 +79,8 @@ async def _drain(
         async with connected(options, secret) as client:
             identity = await client.identity()
             check_owner(content, options, identity)
-            engine = EngineOptions(workers=options.upload_workers, recovery_retry=_FIRST_TRY)
+            first_try = RetryPolicy(budget_s=min(_FIRST_TRY_S, wishes.patience_s))
+            engine = EngineOptions(workers=options.upload_workers, recovery_retry=first_try)
             core = Core(options, client, identity, content.folder, cache_folder, engine_options=engine)
             async with trio.open_nursery() as services:
                 await services.start(core.run)

@@ -7,18 +7,28 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cs3fuse.cli.words import size
 
+if TYPE_CHECKING:
+    from rich.progress import Progress, ProgressColumn
+
 Advance = Callable[[dict[str, Any]], None]
+
+
+def _bar(*columns: ProgressColumn) -> Progress:
+    from rich.console import Console
+    from rich.progress import Progress
+
+    console = Console(stderr=True)
+    return Progress(*columns, transient=True, console=console, disable=not console.is_terminal)
 
 
 @contextmanager
 def sending_bar(title: str) -> Iterator[Advance]:
     """Files that are being sent: ``done``, ``total`` and ``bytes`` of a progress line."""
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+    from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
 
     columns = (
         TextColumn("{task.description}", markup=False),
@@ -27,7 +37,7 @@ def sending_bar(title: str) -> Iterator[Advance]:
         TextColumn("{task.fields[sent]}"),
         TimeElapsedColumn(),
     )
-    with Progress(*columns, transient=True, console=Console(stderr=True)) as bar:
+    with _bar(*columns) as bar:
         task = bar.add_task(title, total=None, visible=False, sent="")
 
         def advance(state: dict[str, Any]) -> None:
@@ -40,8 +50,7 @@ def sending_bar(title: str) -> Iterator[Advance]:
 @contextmanager
 def fetching_bar(title: str) -> Iterator[Advance]:
     """Bytes that are being fetched: ``here_bytes``, ``total_bytes``, ``done`` and ``files`` of a progress line."""
-    from rich.console import Console
-    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+    from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
     columns = (
         TextColumn("{task.description}", markup=False),
@@ -51,7 +60,7 @@ def fetching_bar(title: str) -> Iterator[Advance]:
         TransferSpeedColumn(),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, transient=True, console=Console(stderr=True)) as bar:
+    with _bar(*columns) as bar:
         task = bar.add_task(title, total=None, files="")
 
         def advance(state: dict[str, Any]) -> None:
@@ -64,12 +73,11 @@ def fetching_bar(title: str) -> Iterator[Advance]:
 @contextmanager
 def counting_bar(title: str, unit: str) -> Iterator[Advance]:
     """Things that are being done one after another: ``done`` and ``total`` of a progress line."""
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+    from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
 
     counted = TextColumn("{task.completed}/{task.total} " + unit)
     columns = (TextColumn("{task.description}", markup=False), BarColumn(), counted, TimeElapsedColumn())
-    with Progress(*columns, transient=True, console=Console(stderr=True)) as bar:
+    with _bar(*columns) as bar:
         task = bar.add_task(title, total=None)
 
         def advance(state: dict[str, Any]) -> None:

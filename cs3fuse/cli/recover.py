@@ -47,7 +47,9 @@ def recover(
 ) -> None:
     """List what earlier mounts left unsent, and send it without mounting. Exit status 3 if something is left."""
     from cs3fuse.draining import Wishes
+    from cs3fuse.observability.logging import configure
 
+    configure("error")  # what became of each file is told in sentences below
     given = signing.given(
         {"auth": auth, "user": user, "secret_file": secret_file, "tls_ca": tls_ca, "tls_insecure": tls_insecure}, option
     )

@@ -55,8 +55,8 @@ def inspect(folder: Path) -> StateFolderContent:
     if not path.is_file():
         raise LocalStorageError(f"{folder} is not a state folder: it has no {_JOURNAL}.", path=str(folder))
     try:
-        # Not mode=ro: after a crash the write-ahead log has to be taken in before anything can be read.
-        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=rw", uri=True, timeout=5.0)) as database:
+        # The write-ahead log is read too: for that sqlite makes its index file even in mode "ro", if a crash left none.
+        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=5.0)) as database:
             records, conflicts = _read(database)
     except (sqlite3.Error, ValueError, KeyError, TypeError) as error:
         raise LocalStorageError(f"The journal {path} cannot be read ({error}).", path=str(path)) from error

@@ -67,11 +67,13 @@ class ControlServer:
     async def _answer(self, line: bytes, stream: trio.SocketStream) -> dict[str, Any]:
         try:
             request = decode(line)
-            command = self._commands[str(request.pop("command", ""))]
+            name = str(request.pop("command", ""))
+            command = self._commands[name]
         except (ValueError, TypeError) as error:
             return {"error": f"The request is not understood: {error}."}
         except KeyError as error:
             return {"error": f"This daemon does not know the command {error}; it may be older than the command line tool."}
+        log.debug("control_request", command=name)
         try:
             return await _run(command, request, stream)
         except* Cs3FuseError as group:
