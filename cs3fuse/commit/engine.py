@@ -291,7 +291,7 @@ class CommitEngine:
         """
         session = source_session or self._sessions.get(source)
         if session is not None and session.is_dirty:
-            source_entry = await session.commit()
+            source_entry = await session.commit(to_server=True)
         names = Names(source, source_entry, destination, destination_entry, source_lock, destination_lock)
         outcome = Outcome()
         self._renames.add(outcome)

@@ -167,8 +167,10 @@ class WriteSession:
 
     # Committing
 
-    async def commit(self) -> Entry:
+    async def commit(self, *, to_server: bool = False) -> Entry:
         """Bring everything written so far to the server (mode "background": into the journal). Returns the file's entry then.
+
+        ``to_server``: in every mode, for callers that need the server to know the file, such as a rename.
 
         A clean session returns its base at once. Calls that come while a commit runs join it, or ask for another one if something
         was written since it froze its bytes.
@@ -185,7 +187,7 @@ class WriteSession:
             if untold is not None:
                 raise untold
             return self.entry()
-        await (outcome.sealed if self._host.commits_in_background else outcome.done).wait()
+        await (outcome.sealed if self._host.commits_in_background and not to_server else outcome.done).wait()
         if outcome.error is not None:
             self._untold = None
             raise outcome.error

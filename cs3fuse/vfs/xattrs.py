@@ -82,7 +82,8 @@ class Xattrs:
 
     def _state_of(self, node: Node, _entry: Entry) -> str:
         file = self._state.open_files.get(node.ino)
-        return file.session.state if file is not None and file.session is not None else "clean"
+        session = file.session if file is not None and file.session is not None else self._state.unsent(node.location)
+        return session.state if session is not None else "clean"
 
     def _shown_lock(self, node: Node, entry: Entry) -> str:
         """Our lock where we hold one, else what the server shows."""
