@@ -17,7 +17,6 @@ import trio
 
 from cs3fuse.auth.secrets import Secret
 from cs3fuse.cache.metadata import MetadataCache
-from cs3fuse.client.session import Cs3Client
 from cs3fuse.config import folders
 from cs3fuse.config.options import MountOptions
 from cs3fuse.control.commands import commands
@@ -28,8 +27,8 @@ from cs3fuse.errors import Cs3FuseError, first_failure
 from cs3fuse.kernel import session
 from cs3fuse.kernel.notifier import Notifier
 from cs3fuse.kernel.operations import Operations
-from cs3fuse.mesh.view import open_view
-from cs3fuse.model import Identity, Location
+from cs3fuse.mesh.view import View, open_view
+from cs3fuse.model import Identity
 from cs3fuse.observability.logging import LogStyle, configure
 from cs3fuse.observability.notify import notify
 from cs3fuse.vfs.attributes import Owner
@@ -72,23 +71,22 @@ class Mount:
         self,
         options: MountOptions,
         mount_point: Path,
-        client: Cs3Client,
+        view: View,
         identity: Identity,
-        root: Location,
         state_folder: Path,
         cache_folder: Path,
     ) -> None:
-        core = Core(options, client, identity, state_folder, cache_folder)
+        core = Core(options, view, identity, state_folder, cache_folder)
         self._core = core
         self.book, self.content, self.leases, self.commits = core.book, core.content, core.leases, core.commits
         About.of(options, mount_point, core.identity).write(state_folder)
         half = options.attribute_timeout_s / 2  # the kernel keeps attributes for the other half: together the promised time-out
-        self.metadata = MetadataCache(client.tree, attr_ttl_s=half, negative_ttl_s=half, listing_ttl_s=half, book=self.book)
+        self.metadata = MetadataCache(view.tree, attr_ttl_s=half, negative_ttl_s=half, listing_ttl_s=half, book=self.book)
         self.notifier = Notifier()
         self.vfs = Vfs(
             VfsState(
-                inodes=InodeTable(root.root),
-                tree=client.tree,
+                inodes=InodeTable(view.top.root),
+                tree=view.tree,
                 metadata=self.metadata,
                 content=self.content,
                 commits=self.commits,
@@ -106,7 +104,8 @@ class Mount:
             )
         )
         self.operations = Operations(self.vfs, request_deadline_s=options.request_deadline_s, data_slots=options.data_slots)
-        self.root = root
+        self.view = view
+        self.root = view.top
         self.draining = trio.CancelScope()
         """Around the last wait for unsent bytes: cancelled when the person does not want to wait."""
         self.parts = Parts(
@@ -114,9 +113,9 @@ class Mount:
             mount_point=mount_point,
             state_folder=state_folder,
             identity=identity,
-            root=root,
-            tree=client.tree,
-            locks=client.locks,
+            view=view,
+            tree=view.tree,
+            locks=view.locks,
             book=self.book,
             metadata=self.metadata,
             content=self.content,
@@ -125,7 +124,7 @@ class Mount:
             vfs=self.vfs,
             requests=self.operations,
             kernel=self.notifier,
-            sent_bytes=lambda: client.data.sent_bytes,
+            sent_bytes=lambda: view.sent_bytes,
             leave=self.draining.cancel,
             started_at=time.time(),
         )
@@ -159,11 +158,12 @@ async def _run(
 ) -> int:
     async with connected(options, secret) as client:
         identity = await client.identity()
-        root = await open_view(client, options.source)
-        mount = Mount(options, mount_point, client, identity, root, state_folder, cache_folder)
+        view = await open_view(client, options, state_folder)
+        mount = Mount(options, mount_point, view, identity, state_folder, cache_folder)
         socket_path = folders.socket_path(mount_point)
         folders.make_private(socket_path.parent)
         async with trio.open_nursery() as services:
+            await services.start(view.run)
             await services.start(mount.run)
             await services.start(ControlServer(socket_path, commands(mount.parts)).run)
             left = await _serve(mount, mount_point, options, ready_fd)

@@ -29,6 +29,7 @@ from cs3fuse.commit.engine import CommitEngine, EngineOptions
 from cs3fuse.commit.recovery import RecoveryReport
 from cs3fuse.config.options import MountOptions
 from cs3fuse.locks.manager import LeaseManager
+from cs3fuse.mesh.view import View
 from cs3fuse.model import Identity
 
 log = structlog.get_logger(__name__)
@@ -116,7 +117,7 @@ class Core:
     def __init__(
         self,
         options: MountOptions,
-        client: Cs3Client,
+        view: View,
         identity: Identity,
         state_folder: Path,
         cache_folder: Path,
@@ -127,8 +128,8 @@ class Core:
         self.book = CapabilityBook()
         self.content = ContentStore(
             cache_folder,
-            client.data,
-            client.tree,
+            view.data,
+            view.tree,
             self.book,
             budget_bytes=options.cache_bytes,
             min_free_bytes=options.cache_min_free_bytes,
@@ -136,7 +137,7 @@ class Core:
             max_parallel=options.download_streams,
         )
         self.leases = LeaseManager(
-            client.locks,
+            view.locks,
             self.book,
             app_name=f"cs3fuse-{os.uname().nodename}-{_instance(state_folder)}",
             policy=options.locks,
@@ -148,8 +149,8 @@ class Core:
         engine.make_room = partial(self.content.make_room, disk_of=state_folder)
         self.identity = journal_identity(options.source, identity)
         self.commits = CommitEngine(
-            client.tree,
-            client.data,
+            view.tree,
+            view.data,
             self.content,
             self.book,
             state_folder=state_folder,

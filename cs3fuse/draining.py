@@ -21,6 +21,7 @@ from cs3fuse.config.options import MountOptions
 from cs3fuse.control.waiting import wait_until_sent
 from cs3fuse.core import About, Core, connected, journal_identity
 from cs3fuse.errors import BadRequestError, Cs3FuseError, first_failure
+from cs3fuse.mesh.view import open_view
 from cs3fuse.model import Identity, Location
 
 _RELEASE_S = 20.0
@@ -81,10 +82,11 @@ async def _drain(
             check_owner(content, options, identity)
             first_try = RetryPolicy(budget_s=min(_FIRST_TRY_S, wishes.patience_s))
             engine = EngineOptions(workers=options.upload_workers, recovery_retry=first_try)
-            core = Core(options, client, identity, content.folder, cache_folder, engine_options=engine)
+            view = await open_view(client, options, content.folder)
+            core = Core(options, view, identity, content.folder, cache_folder, engine_options=engine)
             async with trio.open_nursery() as services:
                 await services.start(core.run)
-                drained = await _send(core, wishes, lambda: client.data.sent_bytes, tell)
+                drained = await _send(core, wishes, lambda: view.sent_bytes, tell)
                 services.cancel_scope.cancel()
     finally:
         shutil.rmtree(cache_folder, ignore_errors=True)

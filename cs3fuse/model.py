@@ -65,7 +65,18 @@ class IdRoot:
         return str(self.id)
 
 
-Root = PathRoot | IdRoot
+@dataclass(frozen=True, slots=True)
+class VirtualRoot:
+    """A folder that no server has: the mesh view makes it. ``name`` is its path in the view ("" is the top, "shares")."""
+
+    name: str
+
+    def __str__(self) -> str:
+        """As a path below the mount point."""
+        return f"/{self.name}"
+
+
+Root = PathRoot | IdRoot | VirtualRoot
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +110,8 @@ class Location:
         """For people: the path as the server spells it."""
         if isinstance(self.root, PathRoot):
             return f"{self.root.path}/{self.rel}" if self.rel else str(self.root)
+        if isinstance(self.root, VirtualRoot):
+            return "/" + "/".join(part for part in (self.root.name, self.rel) if part)
         return f"{self.root}/{self.rel}" if self.rel else str(self.root)
 
 

@@ -30,6 +30,9 @@ def mount(
     profile: Annotated[
         str | None, typer.Option(help="notebook, analysis or shared: sets groups of options that are not given.")
     ] = None,
+    view: Annotated[
+        str | None, typer.Option(help="What a SOURCE without a path shows: mesh (everything, in folders) or home.")
+    ] = None,
     auth: signing.Auth = None,
     user: signing.User = None,
     secret_file: signing.SecretFile = None,
@@ -49,6 +52,7 @@ def mount(
     given = signing.given(
         {
             "profile": profile,
+            "view": view,
             "auth": auth,
             "user": user,
             "secret_file": secret_file,

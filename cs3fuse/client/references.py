@@ -12,7 +12,7 @@ from cs3.storage.provider.v1beta1 import resources_pb2
 
 from cs3fuse.client.errors import printable
 from cs3fuse.errors import BadRequestError, NameTooLongError
-from cs3fuse.model import NAME_MAX_BYTES, IdRoot, Location, PathRoot, ResourceId
+from cs3fuse.model import NAME_MAX_BYTES, IdRoot, Location, PathRoot, ResourceId, VirtualRoot
 
 # Reva and OpenCloud take a PUT to such a name for a piece of an ownCloud chunked upload: 206, and no file appears.
 # Source: Reva pkg/storage/utils/chunking.
@@ -44,6 +44,8 @@ def reference(at: Location) -> resources_pb2.Reference:
     Raises: BadRequestError, NameTooLongError: a component that no server can hold.
     """
     check_components(at)
+    if isinstance(at.root, VirtualRoot):
+        raise BadRequestError(f"{at} is a folder of this mount; no server has it.", path=str(at))
     if isinstance(at.root, PathRoot):
         return resources_pb2.Reference(path=absolute_path(at))
     return resources_pb2.Reference(resource_id=resource_id(at.root.id), path=f"./{at.rel}" if at.rel else ".")
@@ -57,7 +59,7 @@ def shown(at: Location) -> str:
 def absolute_path(at: Location) -> str:
     """The absolute CS3 path of a location below a path root; "/" for the global root."""
     root = at.root
-    if isinstance(root, IdRoot):
+    if not isinstance(root, PathRoot):
         raise TypeError(f"{shown(at)} has no absolute path")
     return f"{root.path}/{at.rel}" if at.rel else root.path or "/"
 

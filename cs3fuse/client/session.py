@@ -24,6 +24,7 @@ from cs3fuse.client.data import DOWNLOAD_THREADS, UPLOAD_THREADS, Cs3Data
 from cs3fuse.client.errors import error_for, printable
 from cs3fuse.client.locks import Cs3Locks
 from cs3fuse.client.references import model_id
+from cs3fuse.client.sharing import Sharing
 from cs3fuse.client.tree import Cs3Tree
 from cs3fuse.errors import (
     AccessDeniedError,
@@ -132,6 +133,7 @@ class Cs3Client:
         self.tree = Cs3Tree(self._calls)
         self.data = Cs3Data(self._calls, self.tree, gateway.pool)
         self.locks = Cs3Locks(self._calls, self.tree)
+        self.sharing = Sharing(self._calls)
 
     async def identity(self) -> Identity:
         """Who is signed in; signs in if need be. Raises: SignInError, UnavailableError."""
@@ -187,12 +189,15 @@ class Cs3Client:
 
         A trashed space is still listed by OpenCloud; it is marked, and its root answers NOT_FOUND.
         """
-        request = _spaces_request(kind)
         try:
-            response = await self._calls.invoke("ListStorageSpaces", request, path="the spaces")
+            return await self.list_spaces(kind)
         except (UnsupportedError, ServerError, AccessDeniedError) as exc:
             _log.info("no_spaces", reason=str(exc))
             return []
+
+    async def list_spaces(self, kind: str = "") -> Sequence[Space]:
+        """As ``spaces``. Raises: UnsupportedError: the server has no spaces service; what else keeps it from answering."""
+        response = await self._calls.invoke("ListStorageSpaces", _spaces_request(kind), path="the spaces")
         found: dict[tuple[str, str], Space] = {}
         for message in response.storage_spaces:
             space = _space(message)

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from cs3fuse.model import ByteRange, Checksum, Entry, IdRoot, Kind, Location, Lock, PathRoot, ResourceId, Root
+from cs3fuse.model import ByteRange, Checksum, Entry, IdRoot, Kind, Location, Lock, PathRoot, ResourceId, Root, VirtualRoot
 
 
 class RecordState(enum.Enum):
@@ -87,6 +87,8 @@ def encode_root(root: Root) -> str:
     """The text form of a root; ``decode_root`` reverses it."""
     if isinstance(root, PathRoot):
         return json.dumps({"path": root.path})
+    if isinstance(root, VirtualRoot):
+        return json.dumps({"view": root.name})
     return json.dumps({"id": [root.id.storage_id, root.id.space_id, root.id.opaque_id]})
 
 
@@ -95,6 +97,8 @@ def decode_root(text: str) -> Root:
     value = json.loads(text)
     if "path" in value:
         return PathRoot(value["path"])
+    if "view" in value:
+        return VirtualRoot(value["view"])
     return IdRoot(ResourceId(*value["id"]))
 
 

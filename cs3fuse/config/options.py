@@ -53,6 +53,12 @@ class MountOptions(BaseSettings):
     tls_ca: Path | None = Field(None, description="PEM file with the CA that signed the servers' certificates.")
     tls_insecure: bool = Field(False, description="Do not verify certificates, neither for gRPC nor for data. For tests only.")
 
+    view: Literal["mesh", "home"] = Field(
+        "home",
+        description="What a SOURCE without a path shows: everything that is yours and was shared with you, in folders, or your home alone.",
+    )
+    list_timeout_s: float = Field(10.0, ge=1, le=600, description="Longest time that the list of a folder of shares may take.")
+
     cache_folder: Path | None = Field(None, description="Folder of cached content; default: one per mount in XDG_CACHE_HOME.")
     state_folder: Path | None = Field(None, description="Folder of the journal and unsent files; default: in XDG_STATE_HOME.")
     cache_bytes: int = Field(20 * GIB, ge=16 * MIB, description="Most bytes of cached content.")

@@ -61,7 +61,7 @@ class GeneralAnswers:
         return {
             "mount_point": str(parts.mount_point),
             "source": parts.options.source,
-            "root": str(parts.root),
+            "root": str(parts.view.top),
             "profile": parts.options.profile,
             "identity": {"user": identity.username, "name": identity.display_name, "id": identity.opaque_id, "idp": identity.idp},
             "storages": parts.book.as_dict(),

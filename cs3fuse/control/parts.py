@@ -20,6 +20,7 @@ from cs3fuse.commit.engine import CommitEngine
 from cs3fuse.config.options import MountOptions
 from cs3fuse.errors import BadRequestError, Cs3FuseError
 from cs3fuse.locks.manager import LeaseManager
+from cs3fuse.mesh.view import View
 from cs3fuse.model import Identity, Location
 from cs3fuse.observability.failures import RecentFailures
 from cs3fuse.ports import RemoteLocks, RemoteTree
@@ -57,7 +58,7 @@ class Parts:
     mount_point: Path
     state_folder: Path
     identity: Identity
-    root: Location
+    view: View
     tree: RemoteTree
     locks: RemoteLocks
     book: CapabilityBook
@@ -103,7 +104,8 @@ class Parts:
                     names.append(above.name)
                     above = above.parent
                 return str(Path(self.mount_point, *reversed(names), at.rel))
-        return str(at)
+        below = self.view.path_of(at.root)
+        return str(Path(self.mount_point, below, at.rel)) if below is not None else str(at)
 
 
 def _below(at: Location, names: Sequence[str]) -> Location:

@@ -71,9 +71,7 @@ class LockRegistry:
 
 
 def _line(at: Location, lock: Lock | None) -> str:
-    root: Any = (
-        at.root.path if isinstance(at.root, PathRoot) else [at.root.id.storage_id, at.root.id.space_id, at.root.id.opaque_id]
-    )
+    root: Any = [at.root.id.storage_id, at.root.id.space_id, at.root.id.opaque_id] if isinstance(at.root, IdRoot) else str(at.root)
     return (
         json.dumps({"root": root, "rel": at.rel, "lock": None if lock is None else [lock.lock_id, lock.app_name, lock.expires_at]})
         + "\n"

@@ -1,20 +1,91 @@
-"""Which root a SOURCE shows: the home (or personal space), or the path that it names.
+"""What a SOURCE shows: the home, the path that it names, or the mesh view with everything that is ours and was shared with us.
 
-Called by ``app`` at the start. The rest of the program only sees the ``Location`` that comes out.
+Owns the composition of the view. Called by ``app`` and ``draining`` at the start; ``run`` is a service of the mount. The rest of the
+program only sees the ``Location`` of the top and the three ports.
 """
 
 from __future__ import annotations
 
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import structlog
+import trio
+
 from cs3fuse.client.channel import parse_source
 from cs3fuse.client.session import Cs3Client
+from cs3fuse.client.sharing import Sharing
+from cs3fuse.config.options import MountOptions
 from cs3fuse.errors import NotFoundError
-from cs3fuse.model import Location
+from cs3fuse.mesh.folders import Folder
+from cs3fuse.mesh.members import SharesSource, Source, SpacesSource
+from cs3fuse.mesh.names import NameBook
+from cs3fuse.mesh.remote import MeshData, MeshLocks
+from cs3fuse.mesh.roots import RootTable
+from cs3fuse.mesh.sites import probe_forever
+from cs3fuse.mesh.tree import TOP, MeshTree
+from cs3fuse.model import Location, Root
+from cs3fuse.ports import RemoteData, RemoteLocks, RemoteTree
+
+_log = structlog.get_logger(__name__)
 
 
-async def open_view(client: Cs3Client, source: str) -> Location:
-    """The root of the mount.
+class View:
+    """What is mounted: where its top is, the three ports behind it, and what a person may ask about sharing."""
 
-    Without a path it is the user's home, made on the first visit where the server makes homes. A path is an absolute CS3 path.
+    def __init__(self, client: Cs3Client, top: Location, mesh: MeshTree | None, table: RootTable) -> None:
+        self.client = client
+        self.top = top
+        self.mesh = mesh
+        """The folders, None where the home or a path alone is shown."""
+        self._table = table
+        self.tree: RemoteTree = mesh if mesh is not None else client.tree
+        self.data: RemoteData = MeshData(table) if mesh is not None else client.data
+        self.locks: RemoteLocks = MeshLocks(table) if mesh is not None else client.locks
+
+    @property
+    def sharing(self) -> Sharing:
+        """The sharing calls of the user."""
+        return self.client.sharing
+
+    @property
+    def sent_bytes(self) -> int:
+        """Bytes that uploads sent since the start."""
+        return self.client.data.sent_bytes
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Ask sites that are away whether they are back, until cancelled."""
+        task_status.started()
+        await probe_forever(self._table.sites)
+
+    def path_of(self, root: Root) -> str | None:
+        """Where a root is below the mount point, None if it is not shown."""
+        return self.mesh.path_of(root) if self.mesh is not None else None
+
+
+async def open_view(client: Cs3Client, options: MountOptions, state_folder: Path | None) -> View:
+    """The view that the options ask for.
+
+    Raises: NotFoundError: there is no such path, or no home, for this user; NotDirectoryError.
+    """
+    _, path = parse_source(options.source)
+    if path.strip("/") or options.view == "home":
+        return View(client, await open_root(client, options.source), None, RootTable(client))
+    try:
+        home: Root | None = await client.home()
+    except NotFoundError as error:
+        _log.warning("no_home", reason=str(error))
+        home = None
+    table = RootTable(client)
+    names = NameBook(state_folder)
+    sources: Sequence[Source] = (SpacesSource(client), SharesSource(client))
+    folders = [Folder(source, table, names, limit_s=options.list_timeout_s) for source in sources]
+    return View(client, Location(TOP), MeshTree(table, home, folders, started_ns=time.time_ns()), table)
+
+
+async def open_root(client: Cs3Client, source: str) -> Location:
+    """The root that a SOURCE names: without a path the user's home, made on the first visit where the server makes homes.
 
     Raises: NotFoundError: there is no such path for this user; NotDirectoryError.
     """

@@ -12,7 +12,15 @@ import json
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 
-from cs3fuse.errors import BadRequestError, NoAttributeError, NoNamespaceError, NotPermittedError, UnsupportedError
+from cs3fuse.errors import (
+    BadRequestError,
+    Cs3FuseError,
+    NoAttributeError,
+    NoNamespaceError,
+    NotFoundError,
+    NotPermittedError,
+    UnsupportedError,
+)
 from cs3fuse.locks.foreign import advisory_lock
 from cs3fuse.locks.guarding import with_our_lock
 from cs3fuse.model import Entry, Ino, LockInfo
@@ -26,6 +34,9 @@ _USER = "user."
 _OURS = "user.cs3."
 _REFRESH = "user.cs3.refresh"
 _LOCK = "user.cs3.lock"
+_ERROR = "user.cs3.error"
+ERROR_KEY = "cs3.error"
+"""In the metadata of an entry that the mesh view shows although it cannot be reached: why."""
 _BASE64 = "base64:"
 _VALUE_MAX_BYTES = 65536  # XATTR_SIZE_MAX of Linux, linux/limits.h
 # Keys that servers give a meaning of their own: "mtime" sets times, "etag" is stored and never returned as such.
@@ -78,6 +89,7 @@ class Xattrs:
             "user.cs3.permissions": lambda _node, entry: ",".join(sorted(entry.permissions or ())),
             _LOCK: self._shown_lock,
             "user.cs3.state": self._state_of,
+            _ERROR: lambda _node, entry: entry.metadata.get(ERROR_KEY, ""),
         }
 
     def _state_of(self, node: Node, _entry: Entry) -> str:
@@ -100,7 +112,12 @@ class Xattrs:
             # The kernel asks for security.capability before every write, ls for two of each file: no call for that, and
             # EOPNOTSUPP, after which ls asks no more on this file system (coreutils src/ls.c, unsupported_device).
             raise NoNamespaceError(f"There is no attribute {name}: CS3 carries those below user. only.")
-        node, entry = await self._tree.entry(ino)
+        try:
+            node, entry = await self._tree.entry(ino)
+        except Cs3FuseError as error:
+            if name != _ERROR or isinstance(error, NotFoundError):
+                raise
+            return str(error).encode()
         virtual = self._virtual.get(name)
         if virtual is not None:
             text = virtual(node, entry)

@@ -47,7 +47,8 @@ async def running_mount(
     state.mkdir(parents=True, exist_ok=True)
     cache.mkdir(exist_ok=True)
     async with signed_in(emulator, user) as client:
-        mount = Mount(settings, folder / "mnt", client, await client.identity(), await open_view(client, source), state, cache)
+        view = await open_view(client, settings, state)
+        mount = Mount(settings, folder / "mnt", view, await client.identity(), state, cache)
         async with trio.open_nursery() as services:
             await services.start(mount.run)
             yield mount

@@ -1,0 +1,78 @@
+"""Bytes and locks of the view: each transfer goes to whoever serves the root, with the rights of the share.
+
+Holds no state of its own. ``cache``, ``commit`` and ``locks`` call it through the ports, from the trio thread.
+"""
+
+from __future__ import annotations
+
+from cs3fuse.errors import AccessDeniedError, UnsupportedError
+from cs3fuse.mesh.roots import Grant, RootTable
+from cs3fuse.model import ByteRange, Entry, Location, Lock, LockInfo, VirtualRoot
+from cs3fuse.ports import Expectation, Fetched, Sink, UploadSource
+
+
+class MeshData:
+    """``ports.RemoteData`` over many roots."""
+
+    def __init__(self, table: RootTable) -> None:
+        self._table = table
+
+    async def fetch(self, at: Location, wanted: ByteRange | None, sink: Sink, *, expected: Entry) -> Fetched:
+        """See the port."""
+        grant = self._table.of(at)
+        grant.require("initiate_file_download", at)
+        site = grant.site
+        if site is None:
+            return await grant.remote.data.fetch(at, wanted, sink, expected=expected)
+        site.check(at)
+        async with site.transfers:
+            site.check(at)
+            return await grant.remote.data.fetch(at, wanted, sink, expected=expected)
+
+    async def upload(self, at: Location, source: UploadSource, *, expect: Expectation, lock: Lock | None = None) -> str | None:
+        """See the port. Another site's PUT 401 for a share that was taken back is EACCES: the client does not sign in for it."""
+        if isinstance(at.root, VirtualRoot):
+            raise AccessDeniedError(f"{at} is a folder of the view; nothing can be made in it.", path=str(at))
+        grant = self._table.of(at)
+        grant.require("initiate_file_upload", at)
+        site = grant.site
+        if site is None:
+            return await grant.remote.data.upload(at, source, expect=expect, lock=lock)
+        site.check(at)
+        try:
+            async with site.transfers:
+                site.check(at)
+                return await grant.remote.data.upload(at, source, expect=expect, lock=lock)
+        finally:
+            site.forget(at)
+
+
+class MeshLocks:
+    """``ports.RemoteLocks`` over many roots. Other sites have no locks."""
+
+    def __init__(self, table: RootTable) -> None:
+        self._table = table
+
+    def _of(self, at: Location) -> Grant:
+        grant = self._table.of(at)
+        if grant.site is not None:
+            raise UnsupportedError(f"The site of {at} has no locks.", path=str(at))
+        return grant
+
+    async def set_lock(self, at: Location, lock: Lock) -> None:
+        """See the port."""
+        grant = self._of(at)
+        grant.require("initiate_file_upload", at)
+        await grant.remote.locks.set_lock(at, lock)
+
+    async def get_lock(self, at: Location) -> LockInfo | None:
+        """See the port."""
+        return await self._of(at).remote.locks.get_lock(at)
+
+    async def refresh_lock(self, at: Location, lock: Lock) -> None:
+        """See the port."""
+        await self._of(at).remote.locks.refresh_lock(at, lock)
+
+    async def unlock(self, at: Location, lock: Lock) -> None:
+        """See the port."""
+        await self._of(at).remote.locks.unlock(at, lock)

@@ -1,0 +1,187 @@
+"""Another site behind a share: how long it may take, how much it may take, and what is known of it while it is away.
+
+Owns, for each OCM root, a breaker, limits on what runs at once, and the last entries and listings. ``mesh.remote`` makes every call to
+such a root through ``Site.call``; ``probe`` runs as a service. A gateway asks the other site during the call and has no limit of its own
+(measured: 30 to 60 s when packets are dropped, none at all when it is frozen), so here is where waiting ends. Trio thread only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import TypeVar
+
+import cachetools
+import structlog
+import trio
+
+from cs3fuse.errors import Cs3FuseError, DeadlineError, ServerError, UnavailableError
+from cs3fuse.mesh.breaker import Breaker
+from cs3fuse.model import Entry, Location, Root
+from cs3fuse.ports import RemoteTree
+
+_log = structlog.get_logger(__name__)
+
+T = TypeVar("T")
+
+_CALLS_AT_ONCE = 8
+_TRANSFERS_AT_ONCE = 4
+_REMEMBERED = 20_000
+_TICK_S = 1.0
+READING = frozenset({"get_path", "initiate_file_download", "list_container", "stat"})
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How long a call to another site may take, in seconds; a transfer ends by lack of progress instead."""
+
+    call_s: float = 10.0
+    probe_s: float = 10.0
+
+
+class Site:
+    """One received OCM share."""
+
+    def __init__(self, root: Root, name: str, tree: RemoteTree, limits: Limits) -> None:
+        """``name``: the site, for people."""
+        self.root = root
+        self.name = name
+        self.breaker = Breaker()
+        self._tree = tree
+        self._limits = limits
+        self._calls = trio.CapacityLimiter(_CALLS_AT_ONCE)
+        self.transfers = trio.CapacityLimiter(_TRANSFERS_AT_ONCE)
+        self._entries: cachetools.LRUCache[Location, Entry] = cachetools.LRUCache(_REMEMBERED)
+        self._listings: cachetools.LRUCache[Location, Sequence[Entry]] = cachetools.LRUCache(
+            _REMEMBERED, lambda listing: len(listing) + 1
+        )
+
+    # -- calls -------------------------------------------------------------------------------------------------------
+
+    async def call(self, question: Callable[[], Awaitable[T]], at: Location) -> T:
+        """Ask, within the limits.
+
+        Raises: DeadlineError: no answer in time, now or lately; UnavailableError: it failed lately and was not seen since. What the
+        call raises; a failure without a reason is looked into: a root that cannot be described either is away.
+        """
+        self.check(at)
+        failure: ServerError | None = None
+        try:
+            with trio.fail_after(self._limits.call_s):
+                async with self._calls:
+                    self.check(at)  # it may have gone while others waited for it
+                    answer = await question()
+        except trio.TooSlowError as error:
+            raise self.timed_out(at) from error
+        except ServerError as error:
+            failure = error
+        if failure is not None:
+            await self._look_into(failure, at)
+            raise failure
+        self._seen()
+        return answer
+
+    def check(self, at: Location) -> None:
+        """Refuse at once while the site is away. Raises: DeadlineError, UnavailableError."""
+        if not self.breaker.is_open:
+            return
+        sentence = f"{at}: {self.breaker.reason} It is asked again in the background."
+        raise (DeadlineError if self.breaker.is_timeout else UnavailableError)(sentence, path=str(at))
+
+    def timed_out(self, at: Location) -> DeadlineError:
+        """The site did not answer in time."""
+        self._opened(f"The site {self.name} did not answer within {self._limits.call_s:.0f} s.", is_timeout=True)
+        return DeadlineError(
+            f"{at}: the site {self.name} did not answer within {self._limits.call_s:.0f} s; what was asked for may still happen.",
+            path=str(at),
+        )
+
+    async def _look_into(self, failure: ServerError, at: Location) -> None:
+        """Whether a failure without a reason means that the site is away, or the share revoked: then its root fails, too."""
+        try:
+            with trio.fail_after(self._limits.call_s):
+                await self._tree.stat(Location(self.root))
+        except trio.TooSlowError as timeout:
+            raise self.timed_out(at) from timeout
+        except ServerError as second:
+            self._opened(f"The site {self.name} cannot be reached, or took the share back ({second})", is_timeout=False)
+            raise UnavailableError(f"{at}: {self.breaker.reason}", path=str(at)) from failure
+        except Cs3FuseError:
+            return
+
+    def _opened(self, reason: str, *, is_timeout: bool) -> None:
+        if not self.breaker.is_open:
+            _log.warning("site_away", site=self.name, share=str(self.root), reason=reason)
+        self.breaker.open(reason, trio.current_time(), is_timeout=is_timeout)
+
+    def _seen(self) -> None:
+        if self.breaker.is_open:
+            _log.info("site_back", site=self.name, share=str(self.root))
+            self.breaker.close()
+
+    async def probe(self) -> None:
+        """Ask for the root; closes the breaker if it answers. Bounded."""
+        try:
+            with trio.fail_after(self._limits.probe_s):
+                await self._tree.stat(Location(self.root))
+        except (trio.TooSlowError, ServerError, UnavailableError):
+            self.breaker.probe_failed(trio.current_time())
+        except Cs3FuseError:
+            self._seen()  # it answered, whatever it said
+        else:
+            self._seen()
+
+    # -- what is known while it is away ------------------------------------------------------------------------------
+
+    def remember(self, at: Location, entry: Entry) -> None:
+        """What a Stat said."""
+        self._entries[at] = entry
+
+    def remember_listing(self, at: Location, entries: Sequence[Entry]) -> None:
+        """What a listing said."""
+        if len(entries) < _REMEMBERED:
+            self._listings[at] = entries
+        for entry in entries:
+            self._entries[at.child(entry.name)] = entry
+
+    def forget(self, at: Location) -> None:
+        """We changed it: what was known is not true any more."""
+        for location in [other for other in self._entries if other.is_below(at)]:
+            del self._entries[location]
+        for location in [other for other in self._listings if other.is_below(at) or other == at.parent]:
+            del self._listings[location]
+
+    def remembered(self, at: Location) -> Entry | None:
+        """The last entry, for reading only; None if there is none."""
+        entry = self._entries.get(at)
+        return None if entry is None else read_only(entry)
+
+    def remembered_listing(self, at: Location) -> list[Entry] | None:
+        """The last listing, for reading only; None if there is none."""
+        entries = self._listings.get(at)
+        return None if entries is None else [read_only(entry) for entry in entries]
+
+
+def read_only(entry: Entry) -> Entry:
+    """The entry without any right to change it."""
+    return replace(entry, permissions=READING if entry.permissions is None else entry.permissions & READING)
+
+
+async def probe_forever(sites: Callable[[], set[Site]]) -> None:
+    """Ask every site that is away, each at its own times, until cancelled. At most one probe per site at once."""
+    running: set[Site] = set()
+
+    async def probe(site: Site) -> None:
+        try:
+            await site.probe()
+        finally:
+            running.discard(site)
+
+    async with trio.open_nursery() as nursery:
+        while True:
+            now = trio.current_time()
+            for site in sites() - running:
+                if site.breaker.probe_due(now):
+                    running.add(site)
+                    nursery.start_soon(probe, site)
+            await trio.sleep(_TICK_S)
