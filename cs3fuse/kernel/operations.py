@@ -113,17 +113,17 @@ class Operations(pyfuse3.Operations):
     @guarded("mkdir")
     async def mkdir(self, parent_inode: int, name: bytes, mode: int, ctx: pyfuse3.RequestContext) -> pyfuse3.EntryAttributes:
         """mkdir; the mode is the server's business."""
-        return encode_attributes(await self._vfs.tree.mkdir(Ino(parent_inode), decode_name(name)))
+        return encode_attributes(await self._vfs.making.mkdir(Ino(parent_inode), decode_name(name)))
 
     @guarded("unlink")
     async def unlink(self, parent_inode: int, name: bytes, ctx: pyfuse3.RequestContext) -> None:
         """unlink."""
-        await self._vfs.tree.unlink(Ino(parent_inode), decode_name(name))
+        await self._vfs.making.unlink(Ino(parent_inode), decode_name(name))
 
     @guarded("rmdir")
     async def rmdir(self, parent_inode: int, name: bytes, ctx: pyfuse3.RequestContext) -> None:
         """rmdir."""
-        await self._vfs.tree.rmdir(Ino(parent_inode), decode_name(name))
+        await self._vfs.making.rmdir(Ino(parent_inode), decode_name(name))
 
     @guarded("rename", deadline_factor=_COMMIT)
     async def rename(
@@ -138,7 +138,7 @@ class Operations(pyfuse3.Operations):
         """rename; over an existing file it uploads, so it is bounded by progress like flush."""
         if flags & pyfuse3.RENAME_EXCHANGE:
             raise UnsupportedError("CS3 cannot exchange two files.")
-        await self._vfs.tree.rename(
+        await self._vfs.renaming.rename(
             Ino(parent_inode_old),
             decode_name(name_old),
             Ino(parent_inode_new),
@@ -175,12 +175,12 @@ class Operations(pyfuse3.Operations):
     @guarded("opendir")
     async def opendir(self, inode: int, ctx: pyfuse3.RequestContext) -> int:
         """opendir."""
-        return await self._vfs.tree.opendir(Ino(inode))
+        return await self._vfs.directories.opendir(Ino(inode))
 
     @guarded("readdir")
     async def readdir(self, fh: int, start_id: int, token: pyfuse3.ReaddirToken) -> None:
         """readdir(plus): a lookup is counted only for entries that fitted."""
-        for name, attributes, next_id in await self._vfs.tree.readdir(Fh(fh), start_id):
+        for name, attributes, next_id in await self._vfs.directories.readdir(Fh(fh), start_id):
             if not pyfuse3.readdir_reply(token, name.encode(), encode_attributes(attributes), next_id):
                 break
             self._vfs.tree.took(attributes.ino)
@@ -188,7 +188,7 @@ class Operations(pyfuse3.Operations):
     @guarded("releasedir")
     async def releasedir(self, fh: int) -> None:
         """releasedir."""
-        self._vfs.tree.releasedir(Fh(fh))
+        self._vfs.directories.releasedir(Fh(fh))
 
     @guarded("fsyncdir")
     async def fsyncdir(self, fh: int, datasync: bool) -> None:  # noqa: FBT001

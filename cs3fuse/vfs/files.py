@@ -28,7 +28,6 @@ from cs3fuse.errors import (
     LockedError,
     NotDirectoryError,
     NotFoundError,
-    NotPermittedError,
 )
 from cs3fuse.locks.guarding import with_our_lock
 from cs3fuse.model import Entry, Fh, Ino, Kind
@@ -101,9 +100,9 @@ class Files:
         if node.kind is Kind.DIRECTORY:
             raise IsDirectoryError(f"{node.location} is a directory.", path=str(node.location))
         writes = bool(flags & (os.O_WRONLY | os.O_RDWR | os.O_TRUNC))
-        self._check_writable(node, writes=writes)
         if not writes:
             return await self._open_once(node, flags)
+        self._state.check_writable(node)
         options = self._state.options
         wait_until = trio.current_time() + (options.foreign_lock_wait_s if options.on_foreign_lock == "wait" else 0)
         while True:
@@ -146,7 +145,7 @@ class Files:
             raise NotFoundError(f"{parent.location} was deleted.", path=str(parent.location))
         check_name(name)
         at = parent.location.child(name)
-        self._check_writable(parent, writes=True)
+        state.check_writable(parent)
         if (unsent := state.unsent(at)) is not None:
             if flags & os.O_EXCL:
                 raise ExistsError(f"{at} exists.", path=str(at))
@@ -186,10 +185,6 @@ class Files:
                 file.is_lock_wanted = True
             opened = self._add_handle(file, flags, writes=True)
         return opened, self.attributes(node)
-
-    def _check_writable(self, node: Node, *, writes: bool) -> None:
-        if writes and self._state.options.is_read_only:
-            raise NotPermittedError(f"{node.location}: this mount is read-only.", path=str(node.location))
 
     @asynccontextmanager
     async def _opening(self, node: Node) -> AsyncIterator[OpenFile]:

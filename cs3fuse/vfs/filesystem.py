@@ -1,11 +1,14 @@
-"""The vfs as one object: the tree, the files and the attributes of a mount.
+"""The vfs as one object: everything that a mount can be asked.
 
-Built by ``app`` and by tests; ``kernel.operations`` calls its three parts.
+Built by ``core`` and by tests; ``kernel.operations`` calls its parts.
 """
 
 from __future__ import annotations
 
+from cs3fuse.vfs.directories import Directories
 from cs3fuse.vfs.files import Files
+from cs3fuse.vfs.making import Making
+from cs3fuse.vfs.renaming import Renaming
 from cs3fuse.vfs.state import VfsState
 from cs3fuse.vfs.tree import Tree
 from cs3fuse.vfs.xattrs import Xattrs
@@ -18,4 +21,7 @@ class Vfs:
         self.state = state
         self.files = Files(state)
         self.tree = Tree(state, self.files)
+        self.directories = Directories(state)
+        self.making = Making(state, self.files)
+        self.renaming = Renaming(state, self.files, self.making)
         self.xattrs = Xattrs(state, self.tree, self.files)

@@ -16,8 +16,9 @@ from cs3fuse.cache.reader import ContentReader
 from cs3fuse.capabilities import CapabilityBook
 from cs3fuse.commit.engine import CommitEngine
 from cs3fuse.commit.session import WriteSession
+from cs3fuse.errors import NotDirectoryError, NotFoundError, NotPermittedError, StaleError
 from cs3fuse.locks.manager import Lease, LeaseManager
-from cs3fuse.model import Entry, Fh, Ino, Location
+from cs3fuse.model import Entry, Fh, Ino, Kind, Location
 from cs3fuse.ports import KernelNotifier, RemoteTree
 from cs3fuse.vfs.attributes import Attributes, Owner, attributes_of
 from cs3fuse.vfs.inodes import InodeTable, Node
@@ -120,3 +121,38 @@ class VfsState:
         size = session.size if session else file.entry.size
         mtime_ns = session.mtime_ns if session else file.entry.mtime_ns
         return Attributes(shown.ino, shown.mode, size, mtime_ns, shown.uid, shown.gid, shown.valid_s)
+
+    def unsent_below(self, at: Location) -> list[WriteSession]:
+        """The same for everything at and below a location."""
+        return [s for s in self.commits.sessions() if s.is_dirty and not s.is_abandoned and s.at.is_below(at)]
+
+    def node_for(self, parent: Node, name: str, entry: Entry) -> Node:
+        """The inode of a name; a new one where the open one holds another version (its readers keep what they opened)."""
+        node = self.inodes.child(parent, name)
+        file = self.open_files.get(node.ino) if node is not None else None
+        if node is not None and file is not None and file.session is None and file.handles:
+            is_other = file.entry is not None and file.entry.version != entry.version
+            if is_other:
+                self.inodes.unlink(node)
+        return self.inodes.ensure(parent, name, entry.kind, entry.anchor)
+
+    def directory(self, ino: Ino) -> Node:
+        """The node of a directory that has a name. Raises: NotDirectoryError; StaleError if it was deleted."""
+        node = self.inodes.get(ino)
+        if node.kind is not Kind.DIRECTORY:
+            raise NotDirectoryError(f"{node.location} is not a directory.", path=str(node.location))
+        if not node.is_linked:
+            raise StaleError(f"{node.location} was deleted.", path=str(node.location))
+        return node
+
+    def check_writable(self, node: Node) -> None:
+        """Refuse every change in a read-only mount. Raises: NotPermittedError."""
+        if self.options.is_read_only:
+            raise NotPermittedError(f"{node.location}: this mount is read-only.", path=str(node.location))
+
+    async def stat_or_none(self, at: Location, *, fresh: bool = False) -> Entry | None:
+        """The entry at a location, None if there is nothing."""
+        try:
+            return await self.metadata.stat(at, fresh=fresh)
+        except NotFoundError:
+            return None

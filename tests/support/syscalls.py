@@ -63,11 +63,11 @@ class Syscalls:
     async def listdir(self, path: str = "") -> list[str]:
         """opendir, readdir, closedir; sorted."""
         async with self.at(path) as ino:
-            fh = await self.vfs.tree.opendir(ino)
+            fh = await self.vfs.directories.opendir(ino)
             try:
-                return sorted([name for name, _attributes, _next in await self.vfs.tree.readdir(fh, 0)])
+                return sorted([name for name, _attributes, _next in await self.vfs.directories.readdir(fh, 0)])
             finally:
-                self.vfs.tree.releasedir(fh)
+                self.vfs.directories.releasedir(fh)
 
     @asynccontextmanager
     async def opened(self, path: str, flags: int = os.O_RDONLY) -> AsyncIterator[Fh]:
@@ -127,23 +127,23 @@ class Syscalls:
         """mkdir(2)."""
         parent, _, name = path.rpartition("/")
         async with self.at(parent) as ino:
-            made = await self.vfs.tree.mkdir(ino, name)
+            made = await self.vfs.making.mkdir(ino, name)
             self.vfs.tree.forget(made.ino, 1)
 
     async def unlink(self, path: str) -> None:
         """unlink(2)."""
         parent, _, name = path.rpartition("/")
         async with self.at(parent) as ino:
-            await self.vfs.tree.unlink(ino, name)
+            await self.vfs.making.unlink(ino, name)
 
     async def rmdir(self, path: str) -> None:
         """rmdir(2)."""
         parent, _, name = path.rpartition("/")
         async with self.at(parent) as ino:
-            await self.vfs.tree.rmdir(ino, name)
+            await self.vfs.making.rmdir(ino, name)
 
     async def rename(self, old: str, new: str) -> None:
         """rename(2)."""
         (old_parent, _, old_name), (new_parent, _, new_name) = old.rpartition("/"), new.rpartition("/")
         async with self.at(old_parent) as source, self.at(new_parent) as target:
-            await self.vfs.tree.rename(source, old_name, target, new_name)
+            await self.vfs.renaming.rename(source, old_name, target, new_name)
