@@ -82,6 +82,7 @@ class Mount:
         About.of(options, mount_point, core.identity).write(state_folder)
         half = options.attribute_timeout_s / 2  # the kernel keeps attributes for the other half: together the promised time-out
         self.metadata = MetadataCache(view.tree, attr_ttl_s=half, negative_ttl_s=half, listing_ttl_s=half, book=self.book)
+        self.content.follow(self.metadata.peek_list)
         self.notifier = Notifier()
         self.vfs = Vfs(
             VfsState(
@@ -165,6 +166,7 @@ async def _run(
         async with trio.open_nursery() as services:
             await services.start(view.run)
             await services.start(mount.run)
+            await services.start(mount.metadata.run)
             await services.start(ControlServer(socket_path, commands(mount.parts)).run)
             left = await _serve(mount, mount_point, options, ready_fd)
             services.cancel_scope.cancel()
