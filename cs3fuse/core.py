@@ -67,13 +67,14 @@ def journal_identity(source: str, identity: Identity) -> str:
 
 @dataclass(frozen=True, slots=True)
 class About:
-    """What a state folder belongs to, for ``cs3fuse recover``: enough to ask for the right secret; never the secret."""
+    """What a state folder belongs to, for ``cs3fuse recover``: enough to find or ask for the right secret; never the secret."""
 
     source: str
     user: str
     auth: str
     mount_point: str
     identity: str
+    secret_file: str
     tls_ca: str
     tls_insecure: bool
     version: str
@@ -87,6 +88,7 @@ class About:
             auth=options.auth,
             mount_point=str(mount_point),
             identity=identity,
+            secret_file=str(options.secret_file or ""),
             tls_ca=str(options.tls_ca or ""),
             tls_insecure=options.tls_insecure,
             version=__version__,

@@ -235,7 +235,7 @@ def _drain_or_raise(content: StateFolderContent, source: str | None, given: dict
             raise BadRequestError(
                 f"It does not say which server it belongs to: cs3fuse recover SOURCE -o state_folder={content.folder}"
             )
-        remembered = {"user": about.user, "auth": about.auth, "tls_ca": about.tls_ca or None, "tls_insecure": about.tls_insecure}
+        remembered = {name: getattr(about, name) for name in ("user", "auth", "secret_file", "tls_ca", "tls_insecure")}
         given = {name: value for name, value in remembered.items() if value} | given
         source = about.source
     options = signing.load(source, given)

@@ -56,7 +56,8 @@ def umount(
         has_ended = _has_ended(int(daemon["pid"]), limit_s=None)
     if not has_ended:
         raise Unsent(f"{mount_point} is gone, but programs still have files of it open; the daemon ends with the last of them.")
-    _tell_what_is_left(mount_point, Path(daemon["state_folder"]))
+    if "state_folder" in daemon:  # not told by daemons of an older release
+        _tell_what_is_left(mount_point, Path(daemon["state_folder"]))
 
 
 def _send(socket: Path, mount_point: Path, patience_s: float) -> bool:
