@@ -34,7 +34,7 @@ from cs3fuse.cache.transfers import Transfers
 from cs3fuse.cache.uncached import read_uncached
 from cs3fuse.cache.verifying import Verified, verify
 from cs3fuse.capabilities import CapabilityBook
-from cs3fuse.errors import Cs3FuseError, LocalStorageError
+from cs3fuse.errors import LocalStorageError
 from cs3fuse.model import ByteRange, ContentKey, Entry, Location
 from cs3fuse.ports import RemoteData, RemoteTree
 
@@ -148,14 +148,26 @@ class ContentStore:
 
     # -- readers -----------------------------------------------------------------------------------------------------
 
-    def open(self, at: Location, entry: Entry) -> ContentReader:
+    def open(self, at: Location, entry: Entry, *, asked_at: float | None = None) -> ContentReader:
         """A reader of this version, which stays in the store until it is closed. No I/O on the network.
+
+        Args: ``asked_at`` is when (trio's clock) the Stat that gave ``entry`` began, if the caller knows: it then proves what
+        was fetched ahead before, and spares a Stat where answers carry no etag.
 
         Raises: LocalStorageError if the store is not running.
         """
         if self._jobs is None:
             raise LocalStorageError("The content store is not open.", path=str(at))
         content = self._opened(at, entry)
+        if (
+            content.unproven_since is not None
+            and content.stream is None
+            and asked_at is not None
+            and asked_at > content.unproven_since
+        ):
+            content.unproven_since = None
+            content.prove()
+            self._shelf.noticed(content)
         reader = ContentReader(self, content, ahead_bound_bytes=self._shelf.window_bytes)
         content.readers.add(reader)
         if content.stream is not None:
@@ -183,13 +195,13 @@ class ContentStore:
     async def _fetch_small(self, at: Location, entry: Entry) -> None:
         """A job: bring a file that will probably be opened. Who opens it meanwhile joins; failures are told to them only."""
         async with self._ahead_limiter:
-            reader = ContentReader(self, self._opened(at, entry), ahead_bound_bytes=0)
+            content = self._opened(at, entry)
             try:
-                self.counts["small_ahead"] += 1
-                with suppress(Cs3FuseError):
-                    await reader.complete()
+                if not content.blocks.present_bytes and content.stream is None:
+                    self.counts["small_ahead"] += 1
+                    await self._whole.fetch(content)
             finally:
-                reader.close()
+                self._shelf.unpin(content)
 
     def _opened(self, at: Location, entry: Entry) -> Content:
         """The content of a version, pinned."""

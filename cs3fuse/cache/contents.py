@@ -76,6 +76,8 @@ class Content:
         self.serves_provisional = False
         """The running stream was proven to be of this version when its first bytes had come."""
         self.used_at = 0.0
+        self.unproven_since: float | None = None
+        """All bytes came by then (trio's clock), fetched ahead: whoever reads them first has them proven."""
         self.is_stored = False
         """The index has a row of it."""
         self._waiters: set[Waiter] = set()
@@ -110,8 +112,12 @@ class Content:
     def sparse_file(self) -> SparseFile:
         """The file on disk, made on first use. Raises: OSError."""
         if self.file is None:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            self.file = SparseFile(self.path, self.size, is_new=True)
+            try:
+                self.file = SparseFile(self.path, self.size, is_new=True)
+            except FileNotFoundError:
+                # Somebody cleaned the folder while we run.
+                self.path.parent.mkdir(parents=True, exist_ok=True)
+                self.file = SparseFile(self.path, self.size, is_new=True)
         return self.file
 
     # -- waiting -----------------------------------------------------------------------------------------------------

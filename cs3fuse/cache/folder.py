@@ -1,6 +1,6 @@
 """The cache folder on the local disk: one daemon per folder, the index, one sparse file per version.
 
-Owns the layout ``lock``, ``index.sqlite``, ``content/<two hex digits>/<name>``, ``trash/``; everything in it may be deleted by
+Owns the layout ``lock``, ``index.sqlite``, ``content/<hex digit>/<name>``, ``trash/``; everything in it may be deleted by
 people while no daemon runs. ``cache.content`` uses it from the trio thread; methods whose text begins with "Blocking" belong
 into a worker thread.
 """
@@ -55,6 +55,8 @@ class CacheFolder:
                 self._index = self._open_index()
                 shutil.rmtree(self.folder / "trash", ignore_errors=True)
                 (self.folder / "trash").mkdir()
+                for digit in "0123456789abcdef":
+                    (self.folder / "content" / digit).mkdir(parents=True, exist_ok=True)
                 return self._reconcile()
             except BaseException:
                 self.close()
@@ -102,25 +104,20 @@ class CacheFolder:
         """Delete files that the index does not know and rows that have no file."""
         found = set()
         content = self.folder / "content"
-        for part in os.scandir(content) if content.is_dir() else ():
-            for item in os.scandir(part.path):
-                found.add(item.name)
         rows = self.index.names()
-        for name in found.difference(name for name, _ in rows):
-            self.path_of(name).unlink()
+        known = {name for name, _ in rows}
+        for part in os.scandir(content):
+            for item in os.scandir(part.path):
+                if item.name in known and item.path == str(self.path_of(item.name)):
+                    found.add(item.name)
+                else:
+                    Path(item.path).unlink()
         self.index.write([name for name, _ in rows if name not in found], [])
         return [(name, size) for name, size in rows if name in found]
 
     def path_of(self, name: str) -> Path:
         """Where a version's file is."""
-        return self.folder / "content" / name[:2] / name
-
-    def versions_of(self, resource: str) -> list[str]:
-        """The stored versions of a resource, none if the index fails."""
-        try:
-            return self.index.versions_of(resource)
-        except sqlite3.Error:
-            return []
+        return self.folder / "content" / name[:1] / name
 
     def load(self, content: Content) -> bool:
         """Open a version that was stored earlier. Returns: False if it cannot be used; then it should be discarded."""

@@ -65,9 +65,10 @@ class ContentIndex:
         row = self._reading.execute("SELECT resource, etag, size, mtime_ns FROM content WHERE name = ?", (name,)).fetchone()
         return ContentKey(row[0], ContentVersion(*row[1:])) if row else None
 
-    def versions_of(self, resource: str) -> list[str]:
-        """The names of all stored versions of a resource."""
-        return [row[0] for row in self._reading.execute("SELECT name FROM content WHERE resource = ?", (resource,))]
+    def other_versions(self, newest: Iterable[Row]) -> list[str]:
+        """Blocking: the names of all stored versions of the same resources but these. Not while ``write`` runs."""
+        query = "SELECT name FROM content WHERE resource = ? AND name <> ?"
+        return [found[0] for row in newest for found in self._writing.execute(query, (row.key.resource, row.name))]
 
     def chunks(self, name: str) -> list[tuple[int, bytes, bytes]]:
         """The stored chunks (number, stored, crcs) of a version."""

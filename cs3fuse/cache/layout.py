@@ -9,6 +9,7 @@ from __future__ import annotations
 import array
 import enum
 import hashlib
+import operator
 from collections.abc import Iterable, Iterator
 from typing import Final
 
@@ -40,7 +41,7 @@ class State(enum.IntEnum):
 _READY: Final = bytes(state >= State.UNCHECKED for state in range(256))
 _READY_OR_PROVISIONAL: Final = bytes(state >= State.PROVISIONAL for state in range(256))
 _STORABLE: Final = bytes(state in {State.UNCHECKED, State.CHECKED} for state in range(256))
-_ABSENT_ONLY: Final = bytes(state == State.ABSENT for state in range(256))
+_ONLY: Final = {state: bytes(other == state for other in range(256)) for state in State}
 
 
 def file_name(key: ContentKey) -> str:
@@ -117,17 +118,18 @@ class BlockMap:
 
     def absent_runs(self, first: int, stop: int) -> Iterator[tuple[int, int]]:
         """Maximal runs (first, stop) of absent blocks within the range, ascending."""
-        for low, high in _runs(self._states[first:stop].translate(_ABSENT_ONLY)):
+        for low, high in _runs(self._states[first:stop].translate(_ONLY[State.ABSENT])):
             yield first + low, first + high
 
     def runs_of(self, state: State) -> list[tuple[int, int]]:
         """All maximal runs of a state."""
-        return list(_runs(self._states.translate(bytes(other == state for other in range(256)))))
+        return list(_runs(self._states.translate(_ONLY[state])))
 
     def droppable(self, keep: bytearray, *, with_provisional: bool) -> list[tuple[int, int]]:
         """The runs of blocks that are here and not marked in ``keep`` (a byte per block), ascending, in pieces of a chunk."""
-        states = {State.CHECKED, State.UNCHECKED, *((State.PROVISIONAL,) if with_provisional else ())}
-        here = self._states.translate(bytes(state in states for state in range(256)))
+        here = bytes(self._states.translate(_STORABLE))
+        if with_provisional:
+            here = bytes(map(operator.or_, here, self._states.translate(_ONLY[State.PROVISIONAL])))
         flags = bytes(a & ~b for a, b in zip(here, keep, strict=True))
         return [(low, min(low + CHUNK_BLOCKS, stop)) for start, stop in _runs(flags) for low in range(start, stop, CHUNK_BLOCKS)]
 

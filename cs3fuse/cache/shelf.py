@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import time
-from collections import Counter
+from collections import Counter, OrderedDict
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import suppress
 from functools import partial
@@ -30,6 +30,11 @@ _BEHIND_BYTES: Final = 1024 * 1024
 """What is kept behind a reader when holes are made."""
 _HOLES_BYTES: Final = 16 * 1024 * 1024
 """Holes are made for at least this much at once."""
+
+_IDLE_FILES: Final = 64
+"""Files that stay open after their last use: a small file fetched ahead is opened a moment later."""
+_UNPROVEN_S: Final = 10.0
+"""What was fetched ahead and not asked for in this time is deleted."""
 
 _log = structlog.get_logger(__name__)
 
@@ -62,6 +67,8 @@ class Shelf:
         self._contents: dict[str, Content] = {}
         self._dirty: set[Content] = set()
         self._removed: set[str] = set()
+        # Unused contents whose files are still open, from the least to the most recently used.
+        self._idle: OrderedDict[Content, None] = OrderedDict()
         self._flushing = trio.Lock()
 
     def __iter__(self) -> Iterator[Content]:
@@ -79,6 +86,7 @@ class Shelf:
         with suppress(sqlite3.Error):
             self.folder.index.write(*self._unsaved())
         self._contents.clear()
+        self._idle.clear()
         self.folder.close()
 
     # -- contents ----------------------------------------------------------------------------------------------------
@@ -88,7 +96,7 @@ class Shelf:
         return self._contents.get(file_name(key))
 
     def get(self, key: ContentKey) -> Content:
-        """The content of a version: from memory, from the disk, or new and empty. Older versions of the file go first now."""
+        """The content of a version: from memory, from the disk, or new and empty."""
         name = file_name(key)
         content = self._contents.get(name)
         if content is not None and (content.file is not None or not content.blocks.present_bytes or self._is_reopened(content)):
@@ -98,9 +106,6 @@ class Shelf:
             content = Content(name, key, content.path)
             self.forget(name)
         if name not in self.policy:
-            for older in self.folder.versions_of(key.resource):
-                if older in self.policy:
-                    self.policy.demote(older)
             self.policy.add(name)
         self._contents[name] = content
         return content
@@ -118,9 +123,14 @@ class Shelf:
         return None
 
     def let_go(self, content: Content) -> None:
-        """Keep a content that nothing uses on the disk only."""
-        if content not in self._dirty and self._contents.get(content.name) is content and not self.policy.is_pinned(content.name):
+        """Keep a content that nothing uses on the disk only; one that was never proven is not kept for long."""
+        if content in self._dirty or self._contents.get(content.name) is not content or self.policy.is_pinned(content.name):
+            return
+        if content.unproven_since is None:
             del self._contents[content.name]
+            self._idle.pop(content, None)
+        elif trio.current_time() - content.unproven_since > _UNPROVEN_S:
+            self.forget(content.name)
 
     def _is_reopened(self, content: Content) -> bool:
         """Whether the file of a content that was not in use could be opened again; if not it is forgotten."""
@@ -146,14 +156,17 @@ class Shelf:
 
     def pin(self, content: Content) -> None:
         """It is in use once more."""
+        self._idle.pop(content, None)
         self.policy.pin(content.name)
 
     def unpin(self, content: Content) -> None:
-        """It is in use once less; descriptors are open only for what is in use."""
+        """It is in use once less; descriptors are open only for what is in use, and a few more."""
         self.policy.unpin(content.name)
         if self.policy.is_pinned(content.name):
             return
-        content.file = None
+        self._idle[content] = None
+        if len(self._idle) > _IDLE_FILES:
+            self._idle.popitem(last=False)[0].file = None
         if not content.blocks.present_bytes:
             self.forget(content.name)
         elif self.policy.excess_bytes:
@@ -181,6 +194,7 @@ class Shelf:
         content = self._contents.pop(name, None)
         if content is not None:
             self._dirty.discard(content)
+            self._idle.pop(content, None)
         self._removed.add(name)
         return size, self.folder.discard(name, size)
 
@@ -188,19 +202,32 @@ class Shelf:
 
     async def flush(self) -> None:
         """Store in the index what changed, and let go of what is not in use."""
-        if not self._dirty and not self._removed:
-            return
+        if not self._contents and not self._removed:
+            return  # An idle mount does nothing.
         async with self._flushing:
             self.check_disk()
-            removed, rows = self._unsaved()
-            try:
-                await trio.to_thread.run_sync(self.folder.index.write, removed, rows)
-            except sqlite3.Error as error:
-                # After a restart these versions are not known and their files are deleted.
-                _log.warning("cache index not written", reason=str(error))
+            if self._dirty or self._removed:
+                await self._write_index()
             for content in self:
-                if content not in self._dirty and not self.policy.is_pinned(content.name):
-                    del self._contents[content.name]
+                self.let_go(content)
+
+    async def _write_index(self) -> None:
+        new = [content.name for content in self._dirty if not content.is_stored]
+        removed, rows = self._unsaved()
+        try:
+            for older in await trio.to_thread.run_sync(self._store, removed, rows, new):
+                if older in self.policy:
+                    self.policy.demote(older)
+        except sqlite3.Error as error:
+            # After a restart these versions are not known and their files are deleted.
+            _log.warning("cache index not written", reason=str(error))
+
+    def _store(self, removed: list[str], rows: list[Row], new: list[str]) -> list[str]:
+        """Blocking: write the index. Returns: the versions that a new one replaces; they are evicted first."""
+        index = self.folder.index
+        index.write(removed, rows)
+        newest = {row.key.resource: row for row in sorted(rows, key=lambda row: row.used_at) if row.name in new}
+        return index.other_versions(newest.values())
 
     def _unsaved(self) -> tuple[list[str], list[Row]]:
         """What the index lacks; it counts as stored from here on."""

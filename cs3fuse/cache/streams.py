@@ -25,6 +25,7 @@ from cs3fuse.cache.layout import BLOCK_BYTES, State
 from cs3fuse.cache.transfers import Transfer, Transfers
 from cs3fuse.errors import Cs3FuseError, StaleError
 from cs3fuse.model import ByteRange
+from cs3fuse.ports import Fetched
 
 SMALL_BYTES: Final = 1024 * 1024
 """Files up to this size are fetched whole in one GET everywhere, and served when their version is proven."""
@@ -89,16 +90,24 @@ class WholeTransfers:
         """See that a stream brings blocks first to stop: join the one that runs, replace it if it has passed them, or start one."""
         stream = content.stream
         if stream is None:
-            new = content.stream = Stream(self, self._services, content)
-            self._streams.add(new)
-            self._services.shelf.pin(content)
-            self._services.spawn(partial(self._run, new))
+            self._services.spawn(partial(self._run, self._started(content)))
             return
         absent = content.blocks.first_absent(first, stop)
         if absent is not None and stream.has_passed(absent):
             stream.end("a reader went back to what was dropped")
         else:
             stream.pace()
+
+    async def fetch(self, content: Content) -> None:
+        """Fetch a small file that has no stream, within the caller's job. Failures go to those who wait for it, if any."""
+        await self._run(self._started(content))
+
+    def _started(self, content: Content) -> Stream:
+        stream = content.stream = Stream(self, self._services, content)
+        self._streams.add(stream)
+        # Pinned from here on: between this and the start of the job nobody may drop the content.
+        self._services.shelf.pin(content)
+        return stream
 
     def tick(self, now: float) -> None:
         """Once a second: end what is abandoned or paused for too long."""
@@ -140,21 +149,25 @@ class Stream:
         content = self.content
         try:
             await self._services.patiently(content, self._attempt, lambda: content.has_waiters and not self._is_ending)
-        except StaleError as error:
-            content.is_gone = True
-            content.fail(error)
         except Cs3FuseError as error:
+            content.is_gone = content.is_gone or isinstance(error, StaleError)
+            content.unproven_since = None
             content.fail(error)
         finally:
             content.stream = None
             content.serves_provisional = False
-            content.disprove()
+            if content.unproven_since is None:
+                content.disprove()
             self._services.shelf.noticed(content)
             content.stir()
 
     async def _attempt(self) -> None:
         content, services = self.content, self._services
         if self._is_ending:
+            return
+        if content.unproven_since is not None:
+            await services.prove(content, None)
+            content.unproven_since = None
             return
         services.counts["whole_gets"] += 1
         # INVARIANT: what is proven is never overwritten with bytes that are not.
@@ -164,8 +177,18 @@ class Stream:
         )
         with self._following(transfer):
             fetched = await transfer.run(is_whole=True)
+        if fetched is not None and self._may_wait(fetched):
+            # Whoever opens it asks the server for its version then: that proves these bytes, without a Stat of their own.
+            content.unproven_since = trio.current_time()
+            return
         if content.blocks.runs_of(State.PROVISIONAL) or fetched is not None:
             await services.prove(content, fetched)
+
+    def _may_wait(self, fetched: Fetched) -> bool:
+        """Whether the proof may wait: the file was fetched ahead, nobody has it open."""
+        content = self.content
+        is_whole = fetched.total == content.size and content.blocks.is_ready(0, len(content.blocks), with_provisional=True)
+        return is_whole and fetched.etag is None and not content.readers
 
     @contextmanager
     def _following(self, transfer: Transfer) -> Iterator[None]:

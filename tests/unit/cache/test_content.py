@@ -270,12 +270,88 @@ async def test_files_of_a_folder_are_fetched_ahead(tmp_path, kind):
     async with opened(tmp_path, server) as store:
         store.follow(lambda folder: [server.entry(at) for at in places] if folder == HOME else None)
         for number, at in enumerate(places):
-            reader = store.open(at, server.entry(at))
+            reader = store.open(at, server.entry(at), asked_at=trio.current_time())
             assert await reader.read(0, 5000) == some(5000, number)
             reader.close()
             await trio.testing.wait_all_tasks_blocked(0.002)
         assert store.usage()["read_hits"] >= 30
         assert server.calls["fetch"] == 40
+        assert store.usage().get("proving_stats", 0) <= 10, "the Stat of the open proves what was fetched before it"
+
+
+async def test_file_fetched_ahead_is_proven_before_it_is_read(tmp_path):
+    """Without a Stat that is younger than the bytes a read has one made; a change in between is never served."""
+    server = FakeServer(ranges=False, answers_carry_etag=False)
+    places = [HOME.child(f"f{number}") for number in range(6)]
+    for at in places:
+        server.write(at, some(5000))
+    old = {at: server.entry(at) for at in places}
+
+    def change(_offset: int) -> None:
+        """Between the listing and the GET."""
+        if server.files[places[4]].etag == old[places[4]].etag:
+            server.write(places[4], some(5000, 7))
+
+    server.before_piece = change
+    async with opened(tmp_path, server) as store:
+        asked_at = trio.current_time()
+        store.follow(lambda _folder: list(old.values()))
+        for at in places[:3]:
+            reader = store.open(at, old[at])
+            await reader.read(0, 10)
+            reader.close()
+        await until(lambda: store.usage()["small_ahead"] >= 2 and not store.usage()["transfers"])
+        stats = server.calls["stat"]
+        same = store.open(places[3], old[places[3]], asked_at=asked_at)
+        assert await same.read(0, 5000) == some(5000)
+        assert server.calls["stat"] == stats + 1
+        changed = store.open(places[4], old[places[4]], asked_at=asked_at)
+        with pytest.raises(StaleError):
+            await changed.read(0, 10)
+        same.close()
+        changed.close()
+
+
+async def test_what_was_fetched_ahead_in_vain_goes(tmp_path, mock_clock):
+    """Bytes that were never proven take no room for long."""
+    server = FakeServer(ranges=False, answers_carry_etag=False)
+    places = [HOME.child(f"f{number}") for number in range(9)]
+    for at in places:
+        server.write(at, some(5000))
+    async with opened(tmp_path, server) as store:
+        store.follow(lambda _folder: [server.entry(at) for at in places])
+        for at in places[:3]:
+            reader = store.open(at, server.entry(at))
+            await reader.read(0, 10)
+            reader.close()
+        await until(lambda: store.usage()["small_ahead"] >= 2 and not store.usage()["transfers"])
+        assert store.usage()["versions"] > 3
+        mock_clock.jump(11)
+        await until(lambda: store.usage()["versions"] == 3)
+
+
+async def test_older_version_goes_first(tmp_path):
+    """A new version of a file makes the older one the next to be evicted, although others were used longer ago."""
+    server = FakeServer()
+    other = HOME.child("other")
+    server.write(other, some(MIB))
+    server.write(A, some(MIB, 2))
+    async with opened(tmp_path, server) as store:
+        for at in (other, A):
+            reader = store.open(at, server.entry(at))
+            await reader.complete()
+            reader.close()
+            await store.flush()
+        older = server.entry(A)
+        newer = server.write(A, some(MIB, 3))
+        reader = store.open(A, newer)
+        await reader.complete()
+        reader.close()
+        await store.flush()
+        store.limit(2 * MIB)
+        assert store.present_bytes(A, older) == 0
+        assert store.present_bytes(other, server.entry(other)) == MIB
+        assert store.present_bytes(A, newer) == MIB
 
 
 async def test_file_fetched_ahead_and_changed_meanwhile_is_read_anew(tmp_path):
