@@ -8,6 +8,7 @@ from collections.abc import Awaitable
 from typing import Any
 
 from cs3fuse.emulator import proto
+from cs3fuse.emulator.failures import Refusal
 from cs3fuse.emulator.ocm_book import MeshBook
 from cs3fuse.emulator.ocm_door import Door
 from cs3fuse.emulator.ocm_peers import Peers
@@ -46,6 +47,8 @@ class MeshHandlers(OcmShareHandlers):
             spot = None if reference is None else self.received.spot(reference)
             if spot is not None:
                 return remote(call, request, spot)
+            if rpc == "Move" and self.received.spot(request.destination) is not None:
+                raise Refusal(proto.UNIMPLEMENTED, "gateway: cross storage copy not yet implemented")
             if plain is None:
                 raise self.not_served(rpc)
             return plain(call, request)

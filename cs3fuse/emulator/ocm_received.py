@@ -118,8 +118,14 @@ class ReceivedStorage:
         """
         task = asyncio.ensure_future(work)
         self._running.add(task)
-        task.add_done_callback(self._running.discard)
+        task.add_done_callback(self._ended)
         return await asyncio.shield(task)
+
+    def _ended(self, task: asyncio.Task[Any]) -> None:
+        self._running.discard(task)
+        if not task.cancelled():
+            # What became of a call that nobody waits for concerns nobody.
+            task.exception()
 
     async def stop(self) -> None:
         """End what is still under way."""

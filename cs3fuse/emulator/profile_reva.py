@@ -120,10 +120,10 @@ class RevaStorage(RevaAbsent):
             return self.resolve_path(reference.path)
         rid = reference.resource_id
         if not (rid.storage_id or rid.opaque_id or rid.space_id):
-            raise Refusal(proto.NOT_FOUND, "gateway: could not find provider for the reference")
+            raise Refusal(proto.NOT_FOUND, _no_provider(reference))
         mount = next((mount for mount in self.mounts if mount.storage_id == rid.storage_id), None)
         if mount is None:
-            raise Refusal(proto.INTERNAL, "error finding the storage provider: storage registry: unknown storage id")
+            raise Refusal(proto.INTERNAL, "gateway: grpc failed with code CODE_INTERNAL")
         base = urllib.parse.unquote_plus(rid.opaque_id.removeprefix("fileid-"))
         form = "relative" if reference.path else "id"
         return Spot(mount, localfs.clean(posixpath.join(base, reference.path)), form)
@@ -137,13 +137,24 @@ class RevaStorage(RevaAbsent):
                     return Spot(mount, cleaned[len(mount.path) :] or "/")
             if any(mount.path.startswith(cleaned) for mount in self.mounts):
                 return Spot(None, cleaned)
-        raise Refusal(proto.NOT_FOUND, "gateway: could not find provider for the reference")
+        raise Refusal(proto.NOT_FOUND, _no_provider(storage_pb.Reference(path=path)))
 
-    def place(self, request: Any, name: str = "ref") -> Spot:
-        """The spot of a request's reference. Raises: GrpcAbort for a request without one, Refusal."""
+    def place(self, request: Any, name: str = "ref", asked: str = "") -> Spot:
+        """The spot of a request's reference; `asked` is the call's name in the texts of refusals.
+
+        Raises: GrpcAbort for a request without a reference, Refusal.
+        """
         if not request.HasField(name):
             raise GrpcAbort(grpc.StatusCode.INTERNAL, "runtime error: invalid memory address or nil pointer dereference")
-        return self.resolve(getattr(request, name))
+        reference = getattr(request, name)
+        try:
+            return self.resolve(reference)
+        except Refusal as refusal:
+            if not asked:
+                raise
+            space = " " if refusal.code == proto.NOT_FOUND else ""
+            text = f"gateway: {asked} ref: {proto.go_text(reference)}:{space}{refusal.message}"
+            raise Refusal(refusal.code, text) from refusal
 
     def describe_reference(self, reference: Any) -> str:
         """The path below the mount."""
@@ -214,7 +225,7 @@ class RevaStorage(RevaAbsent):
 
     def stat(self, call: Call, request: Any) -> Any:
         """Stat."""
-        spot = self.place(request)
+        spot = self.place(request, asked="stat")
         if spot.mount is None:
             return provider_pb.StatResponse(info=self._above(spot.inner))
         with self.failing("path not found when statting", f"error statting: {proto.go_text(request.ref)}"):
@@ -223,7 +234,7 @@ class RevaStorage(RevaAbsent):
 
     def list_container(self, call: Call, request: Any) -> Any:
         """ListContainer: one message, sorted by name."""
-        spot = self.place(request)
+        spot = self.place(request, asked="listContainer")
         response = provider_pb.ListContainerResponse()
         if spot.mount is None:
             self._list_above(spot.inner, response)
@@ -248,7 +259,9 @@ class RevaStorage(RevaAbsent):
     def _list_above(self, path: str, response: Any) -> None:
         for mount in self.mounts:
             if not mount.link and mount.path.startswith(path) and mount.folder.listing("/"):
-                response.infos.append(self._above(mount.path))
+                info = self._above(mount.path)
+                info.size = mount.folder.stat("/").st_size
+                response.infos.append(info)
 
     def get_path(self, call: Call, request: Any) -> Any:
         """GetPath: a Stat by id."""
@@ -354,6 +367,10 @@ class RevaStorage(RevaAbsent):
             folder.unset_metadata(spot.inner, keys)
             folder.propagate(spot.inner)
         return provider_pb.UnsetArbitraryMetadataResponse()
+
+
+def _no_provider(reference: Any) -> str:
+    return f"error: not found: gateway: storage provider not found for reference:{proto.go_text(reference)}"
 
 
 def _refuse_share_folder(inner: str) -> None:

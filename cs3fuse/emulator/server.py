@@ -98,7 +98,7 @@ class Emulator:
         door = self.profile.door if isinstance(self.profile, MeshHandlers) else None
         gateway = DataGateway(self.profile, self.faults, self.log, control, door)
         application = web.Application(client_max_size=0)
-        application.router.add_route("*", "/{path:.*}", gateway.handle)
+        application.router.add_route("*", r"/{path:[\s\S]*}", gateway.handle)  # a dot would not take a newline
         application.on_response_prepare.append(_plain_headers)
         self._runner = web.AppRunner(
             application, access_log=None, read_bufsize=_READ_BUFFER, shutdown_timeout=_STOP_GRACE_S, max_line_size=1 << 16,

@@ -15,7 +15,7 @@ MACHINE_SECRET = "machine-secret"  # noqa: S105 - a well-known secret of a test 
 """The api key of authentication type `machine`."""
 
 _DISPLAY = {"einstein": "Albert Einstein", "marie": "Marie Curie", "richard": "Richard Feynman"}
-_GROUPS = {"einstein": ["physicists"], "marie": ["physicists"]}
+_GROUPS = {"einstein": ["physicists"], "marie": ["physicists"], "richard": ["physicists"]}
 _NAMESPACE = uuid.UUID("6f6b1b1e-0c53-5a0f-9d35-1f0fd5f7a1c4")
 
 
