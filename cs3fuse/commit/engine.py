@@ -77,7 +77,7 @@ class EngineOptions:
 
 @dataclass(frozen=True, slots=True)
 class QueueItem:
-    """A file that is not on the server yet. ``since`` is unix seconds; ``reason`` why the last attempt failed."""
+    """A file that is not on the server yet. ``since`` is unix seconds; ``attempts`` have failed, the last one for ``reason``."""
 
     at: Location
     state: str
@@ -419,8 +419,7 @@ class CommitEngine:
             record = session.record
             if session.is_dirty:
                 since = record.created_at if record is not None else self._options.wall_clock()
-                reason = record.reason if record is not None else ""
-                items.append(QueueItem(session.at, session.state, session.size, since, session.attempts, reason))
+                items.append(QueueItem(session.at, session.state, session.size, since, session.tries, session.trouble))
         return sorted(items, key=lambda item: item.since)
 
     async def flush(self, at: Location | None = None) -> list[QueueItem]:

@@ -67,8 +67,10 @@ class RetryPolicy:
 class Backoff:
     """Waits that double, within one budget."""
 
-    def __init__(self, policy: RetryPolicy) -> None:
+    def __init__(self, policy: RetryPolicy, tell: Callable[[Cs3FuseError], None]) -> None:
+        """``tell`` is told of each failure that is waited out: people want to know why a file is still not on the server."""
         self._policy = policy
+        self._tell = tell
         self._ends_at = trio.current_time() + policy.budget_s
         self._delay_s = policy.first_delay_s
         self._waits = 0
@@ -81,6 +83,7 @@ class Backoff:
         self._waits += 1
         if trio.current_time() + self._delay_s > self._ends_at and self._waits > ATTEMPTS_AT_LEAST:
             raise error
+        self._tell(error)
         await trio.sleep(self._delay_s)
         self._delay_s = min(self._delay_s * 2, self._policy.longest_delay_s)
 
@@ -97,12 +100,16 @@ def _no_lock() -> Lock | None:
     return None
 
 
+def _tell_nobody(error: Cs3FuseError) -> None:
+    """For callers whom nobody asks."""
+
+
 @dataclass(slots=True)
 class CommitJob:
     """One frozen file on its way.
 
     ``attempted`` starts True where an earlier run may have sent bytes. ``note`` writes the journal. ``resend_if_deleted``: a file
-    that was deleted meanwhile is created again. ``retries`` counts for the log and ``status``.
+    that was deleted meanwhile is created again. ``retries`` counts for the log; ``tell`` is told of each failure that is waited out.
     """
 
     at: Location
@@ -111,6 +118,7 @@ class CommitJob:
     lock: Callable[[], Lock | None] = _no_lock
     reaffirm_lock: Callable[[], Awaitable[None]] = _nothing_to_reaffirm
     note: Callable[[RecordState], Awaitable[None]] = _no_note
+    tell: Callable[[Cs3FuseError], None] = _tell_nobody
     attempted: bool = False
     resend_if_deleted: bool = True
     retries: int = 0
@@ -163,7 +171,7 @@ class CommitProtocol:
         QuotaError, AccessDeniedError and whatever else will not pass by waiting; UnavailableError and its like after the budget.
         Cancellation: as if the process died here: ``note`` has been told what may have happened.
         """
-        backoff = Backoff(retry or self._retry)
+        backoff = Backoff(retry or self._retry, job.tell)
         at, was_recreated, was_unknown, lost_races, lost_locks = job.at, False, False, 0, 0
         must_look = not self._server_checks(job) or job.attempted
         expect: Expectation = ExpectAbsent() if job.base is None else ExpectEtag(job.base.etag)

@@ -249,6 +249,7 @@ class Sender:
                 lock=session.lock.current,
                 reaffirm_lock=session.lock.reaffirm,
                 note=note,
+                tell=session.note_trouble,
                 attempted=record.attempted,
             )
             try:
@@ -281,6 +282,7 @@ class Sender:
             await self._seal(generation, RecordState.CONFLICT, durable=True, reason=str(conflict))
             await self._keep_copy(session, generation, str(conflict))
         except Cs3FuseError as exc:
+            session.note_trouble(exc)
             _LOG.warning("conflict copy not stored yet, kept in the journal", path=str(session.at), reason=str(exc))
 
     async def _keep_copy(self, session: WriteSession, generation: Generation, reason: str) -> None:
@@ -316,6 +318,7 @@ class Sender:
         """Not on the server: make sure that the journal has it, and when to try again."""
         if session.is_abandoned:
             return
+        session.note_trouble(error)
         if generation.record.source is not None and not generation.record.attempted:
             session.give_up(generation)
             return

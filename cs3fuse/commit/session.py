@@ -26,6 +26,10 @@ class WriteSession:
         self.conflict: ConflictRecord | None = None
         self.retry_at = 0.0
         self.attempts = 0
+        self.tries = 0
+        """Failures since the last success, those included that one commit waited out."""
+        self.trouble = ""
+        """Why the last of them failed."""
         self.uploading_since: float | None = None
         self._host = host
         self._subject = Subject(at, base)
@@ -318,7 +322,8 @@ class WriteSession:
         """
         self._subject.base = entry
         self._frozen = None
-        self.attempts = 0
+        self.attempts = self.tries = 0
+        self.trouble = ""
         if diverted_to is not None:
             self._move(diverted_to)
             self.lock.release()
@@ -349,6 +354,12 @@ class WriteSession:
         self._stack.mtime_ns = generation.record.mtime_ns
         self._frozen = generation
         self._is_closed = True
+        self.tries, self.trouble = generation.record.attempts, generation.record.reason
+
+    def note_trouble(self, error: Cs3FuseError) -> None:
+        """An attempt to send it failed; another follows now or later."""
+        self.tries += 1
+        self.trouble = str(error)
 
     def note_progress(self) -> None:
         """Tell the journal how far an unfinished file came."""

@@ -151,3 +151,25 @@ async def test_unclosed_file_is_not_flushed(running: Running, server: FakeServer
         assert await engine.flush() == []
         assert server.names() == []
         assert engine.queue()[0].state == "dirty"
+
+
+async def test_why_it_is_not_there_yet_is_known_while_it_is_tried(running: Running, server: FakeServer, clock: MockClock) -> None:
+    """The queue has the last reason and the number of failures during the retries of one commit, not only between commits."""
+    async with running(mode="background", retry=RetryPolicy(budget_s=300)) as engine:
+        server.down = UnavailableError("unreachable")
+        session = engine.begin(AT, None, created=True)
+        await session.write(0, b"x")
+        await session.commit()
+        session.close()
+        [item] = engine.queue()
+        assert (item.attempts, item.reason) == (0, "")
+        seen = []
+        for _ in range(3):
+            await trio.sleep(20)
+            [item] = engine.queue()
+            seen.append(item.attempts)
+            assert (item.state, item.reason) == ("uploading", "unreachable")
+        assert 0 < seen[0] < seen[1] < seen[2]
+        server.down = None
+        assert await engine.flush() == []
+        assert (session.tries, session.trouble) == (0, "")
