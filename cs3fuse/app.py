@@ -102,6 +102,7 @@ class Mount:
                 ),
                 wall_clock_ns=time.time_ns,
                 notifier=self.notifier,
+                shares_of=view.given.text_of,
             )
         )
         self.operations = Operations(self.vfs, request_deadline_s=options.request_deadline_s, data_slots=options.data_slots)

@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from cs3fuse import __version__
-from cs3fuse.cli import cache, files, locks, mount, recover, servers, status, umount, unsent
+from cs3fuse.cli import cache, files, locks, mount, recover, servers, sharing, status, umount, unsent
 from cs3fuse.cli.words import Unsent, warn
 from cs3fuse.errors import Cs3FuseError
 
@@ -46,6 +46,13 @@ for command in (
     files.refresh,
     cache.cache,
     cache.warm,
+    sharing.shares,
+    sharing.accept,
+    sharing.decline,
+    sharing.share,
+    sharing.unshare,
+    sharing.link,
+    sharing.invite,
     servers.gateway,
     servers.demo,
 ):

@@ -163,13 +163,13 @@ class Sharing:
         found = {share.id: share for share in map(_received, response.shares) if share is not None}
         return sorted(found.values(), key=lambda share: (share.created_s, share.id))
 
-    async def shared_entry(self, share: ReceivedShare) -> tuple[Entry, str]:
-        """What a received share leads to: its entry under its own name, and its absolute path where the server tells one, else "".
+    async def shared_entry(self, resource: ResourceId) -> tuple[Entry, str]:
+        """What a share leads to: its entry under its own name, and its absolute path where the server tells one, else "".
 
         The id is sent bare: only so Reva tells the path. Raises: NotFoundError: its owner deleted or renamed it.
         """
-        request = provider_api_pb2.StatRequest(ref=resources_pb2.Reference(resource_id=resource_id(share.resource)))
-        response = await self._calls.invoke("Stat", request, path=f"the share {share.id}")
+        request = provider_api_pb2.StatRequest(ref=resources_pb2.Reference(resource_id=resource_id(resource)))
+        response = await self._calls.invoke("Stat", request, path=f"the shared {resource}")
         path = response.info.path.rstrip("/")
         name = response.info.name or path.rpartition("/")[2]
         try:

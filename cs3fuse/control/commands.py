@@ -17,6 +17,7 @@ from cs3fuse.control.description import FileAnswers
 from cs3fuse.control.locking import LockAnswers
 from cs3fuse.control.parts import Parts
 from cs3fuse.control.server import Command, Progress
+from cs3fuse.control.sharing import SharingAnswers
 from cs3fuse.control.unsent import UnsentAnswers
 
 
@@ -24,6 +25,7 @@ def commands(parts: Parts) -> dict[str, Command]:
     """All of them, by name."""
     general, unsent, files, cache = GeneralAnswers(parts), UnsentAnswers(parts), FileAnswers(parts), CacheAnswers(parts)
     locks = LockAnswers(parts, files)
+    sharing = SharingAnswers(parts)
     return {
         "ping": general.ping,
         "status": general.status,
@@ -36,6 +38,13 @@ def commands(parts: Parts) -> dict[str, Command]:
         "refresh": files.refresh,
         "locks": locks.locks,
         "unlock": locks.unlock,
+        "shares": sharing.shares,
+        "answer_share": sharing.answer_share,
+        "share": sharing.share,
+        "unshare": sharing.unshare,
+        "link": sharing.link,
+        "invite": sharing.invite,
+        "accept_invitation": sharing.accept_invitation,
         "cache": cache.cache,
         "cache_clear": cache.cache_clear,
         "cache_limit": cache.cache_limit,

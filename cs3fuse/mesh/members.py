@@ -39,7 +39,7 @@ class Member:
     entry: Entry
     grant: Grant
     problem: str = ""
-    share_id: str = ""
+    share_ids: frozenset[str] = frozenset()
 
 
 class Source(Protocol):
@@ -124,16 +124,16 @@ class SharesSource:
         wish = Wish(f"share:{share.id}", share.mount_name or share.resource.opaque_id, share.owner, share.created_s)
         grant = Grant(self._client, share.permissions)
         try:
-            entry, path = await self._client.sharing.shared_entry(share)
+            entry, path = await self._client.sharing.shared_entry(share.resource)
         except NotFoundError:
             return None
         except Cs3FuseError as error:
             entry = Entry(share.mount_name, Kind.DIRECTORY, id=share.resource)
-            return Member(wish, by_id, entry, grant, problem=str(error), share_id=share.id)
+            return Member(wish, by_id, entry, grant, problem=str(error), share_ids=frozenset({share.id}))
         # Where resources have spaces (OpenCloud) their ids are fast and complete; elsewhere the path is.
         root = PathRoot(path) if path and not share.resource.space_id else by_id
         name = _own_name(share.mount_name, entry.name) or share.resource.opaque_id
-        return Member(replace(wish, name=name), root, entry, grant, share_id=share.id)
+        return Member(replace(wish, name=name), root, entry, grant, share_ids=frozenset({share.id}))
 
     async def _with_owners(self, members: Sequence[Member]) -> Sequence[Member]:
         """Owners as people know them, where two want one name: an id means nothing to anybody."""
@@ -162,8 +162,13 @@ def merged(members: Sequence[Member]) -> list[Member]:
     by_root: dict[Root, Member] = {}
     for member in members:
         other = by_root.get(member.root)
-        by_root[member.root] = member if other is None else replace(other, grant=united([other.grant, member.grant]))
+        by_root[member.root] = member if other is None else together(other, member)
     return list(by_root.values())
+
+
+def together(one: Member, other: Member) -> Member:
+    """Two shares of one thing as one."""
+    return replace(one, grant=united([one.grant, other.grant]), share_ids=one.share_ids | other.share_ids)
 
 
 async def described(client: Cs3Client, member: Member) -> Member:

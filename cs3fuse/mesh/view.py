@@ -19,6 +19,7 @@ from cs3fuse.client.sharing import Sharing
 from cs3fuse.config.options import MountOptions
 from cs3fuse.errors import NotFoundError
 from cs3fuse.mesh.folders import Folder
+from cs3fuse.mesh.given import GivenBook
 from cs3fuse.mesh.members import SharesSource, Source, SpacesSource
 from cs3fuse.mesh.names import NameBook
 from cs3fuse.mesh.remote import MeshData, MeshLocks
@@ -40,6 +41,7 @@ class View:
         self.mesh = mesh
         """The folders, None where the home or a path alone is shown."""
         self._table = table
+        self.given = GivenBook(client.sharing)
         self.tree: RemoteTree = mesh if mesh is not None else client.tree
         self.data: RemoteData = MeshData(table) if mesh is not None else client.data
         self.locks: RemoteLocks = MeshLocks(table) if mesh is not None else client.locks

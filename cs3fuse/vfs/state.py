@@ -6,7 +6,7 @@ from the trio thread only.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -105,6 +105,8 @@ class VfsState:
     wall_clock_ns: Callable[[], int]
     notifier: KernelNotifier = field(default_factory=NoKernel)
     open_files: dict[Ino, OpenFile] = field(default_factory=dict)
+    shares_of: Callable[[Entry], Awaitable[str]] | None = None
+    """With whom an entry is shared, as JSON, for ``user.cs3.shares``; asks the server."""
 
     def unsent(self, at: Location) -> WriteSession | None:
         """The session whose bytes are newer than the server's: of a file that is open for writing, or not sent yet."""

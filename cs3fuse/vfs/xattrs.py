@@ -35,6 +35,7 @@ _OURS = "user.cs3."
 _REFRESH = "user.cs3.refresh"
 _LOCK = "user.cs3.lock"
 _ERROR = "user.cs3.error"
+_SHARES = "user.cs3.shares"
 ERROR_KEY = "cs3.error"
 """In the metadata of an entry that the mesh view shows although it cannot be reached: why."""
 _BASE64 = "base64:"
@@ -119,7 +120,10 @@ class Xattrs:
                 raise
             return str(error).encode()
         virtual = self._virtual.get(name)
-        if virtual is not None:
+        if name == _SHARES:  # not in the list of names: that would cost every ls -l a call
+            if self._state.shares_of is not None and (text := await self._state.shares_of(entry)):
+                return text.encode()
+        elif virtual is not None:
             text = virtual(node, entry)
             if not text and name == _LOCK:  # weak locks are in no Stat
                 lock = await self._state.leases.lock_on(node.location, entry)

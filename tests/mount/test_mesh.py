@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import shutil
 import stat
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -170,3 +172,50 @@ def test_what_the_owner_deletes_disappears(site: Site, marie: MountProcess) -> N
     eventually(lambda: "gone" not in names(shares))
     assert "stays" in names(shares)
     eventually(lambda: not (shares / "gone").exists())
+
+
+def test_share_and_answer_on_the_command_line(site: Site, marie: MountProcess) -> None:
+    """share, shares, decline, accept, unshare: what each shows in the other's folder, and user.cs3.shares."""
+    with site.mount("einstein") as einstein:
+        given = einstein.path / "home" / "given"
+        given.mkdir()
+        (given / "f").write_text("f")
+        einstein.run("share", str(given), "--with", "marie", "--role", "viewer", "--until", "2099-12-31")
+        shares = marie.path / "shares"
+        eventually(lambda: "given" in names(shares))
+        assert (shares / "given" / "f").read_text() == "f"
+        told = json.loads(os.getxattr(given, "user.cs3.shares"))
+        assert [each["role"] for each in told] == ["viewer"]
+        refused(errno.EPERM, lambda: os.setxattr(given, "user.cs3.shares", b"x"))
+        refused(errno.ENODATA, lambda: os.getxattr(given / "f", "user.cs3.shares"))
+        again = einstein.run("share", str(given), "--with", "marie", check=False)
+        assert again.returncode == 1 and "already" in again.stderr
+        nobody = einstein.run("share", str(given), "--with", "nobody", check=False)
+        assert nobody.returncode == 1 and "no user and no group called nobody" in nobody.stderr
+        assert "given" in einstein.run("shares", str(einstein.path), "--given").stdout
+
+        marie.run("decline", "given", "--mount", str(marie.path))
+        eventually(lambda: "given" not in names(shares), 3)
+        received = json.loads(marie.run("shares", str(marie.path), "--json").stdout)[0]["received"]
+        assert next(each for each in received if each["name"] == "given")["state"] == "rejected"
+        said = marie.run("accept", "given", "--mount", str(marie.path)).stdout
+        assert str(shares / "given") in said
+        assert (shares / "given" / "f").read_text() == "f"
+
+        einstein.run("unshare", str(given), "--with", "marie")
+        eventually(lambda: "given" not in names(shares))
+        gone = einstein.run("unshare", str(given), check=False)
+        assert gone.returncode == 1 and "is not shared" in gone.stderr
+
+
+def test_expired_shares_do_not_show(site: Site, marie: MountProcess) -> None:
+    """Servers go on listing some; a day in the past is refused."""
+    with site.mount("einstein") as einstein:
+        folder = einstein.path / "home" / "brief"
+        folder.mkdir()
+        late = einstein.run("share", str(folder), "--with", "marie", "--until", "2001-01-01", check=False)
+        assert late.returncode == 1 and "is over" in late.stderr
+        soon = datetime.now().astimezone() + timedelta(seconds=6)
+        einstein.run("share", str(folder), "--with", "marie", "--until", soon.isoformat(timespec="seconds"))
+        eventually(lambda: "brief" in names(marie.path / "shares"), 5)
+        eventually(lambda: "brief" not in names(marie.path / "shares"), 12)

@@ -63,5 +63,7 @@ def test_nothing_is_sent_as_another_user(tmp_path: Path) -> None:
     with pytest.raises(BadRequestError, match="f7fb-marie"):
         check_owner(StateFolderContent(tmp_path, False, (ours, theirs), ()), options, EINSTEIN)
     About.of(options, Path("/mnt"), theirs.identity).write(tmp_path)
-    with pytest.raises(BadRequestError, match=r"unsent files of marie at cs3://gw\.example\.org:9142, and you signed in as einstein"):
+    with pytest.raises(
+        BadRequestError, match=r"unsent files of marie at cs3://gw\.example\.org:9142, and you signed in as einstein"
+    ):
         check_owner(StateFolderContent(tmp_path, False, (theirs,), ()), options, EINSTEIN)
