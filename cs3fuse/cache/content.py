@@ -215,6 +215,7 @@ class ContentStore:
     def close_reader(self, reader: ContentReader, content: Content) -> None:
         """A reader was closed (called by the reader, once)."""
         content.readers.discard(reader)
+        content.keepers.discard(reader)
         if content.stream is not None:
             content.stream.pace()
         self._shelf.used(content)

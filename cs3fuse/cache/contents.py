@@ -80,6 +80,8 @@ class Content:
         """All bytes came by then (trio's clock), fetched ahead: whoever reads them first has them proven."""
         self.is_stored = False
         """The index has a row of it."""
+        self.keepers: set[Reading] = set()
+        """Readers that were promised every byte: nothing is dropped before they close."""
         self._waiters: set[Waiter] = set()
         self._held: list[tuple[int, int]] = []
 

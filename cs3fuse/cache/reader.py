@@ -154,11 +154,14 @@ class ContentReader:
                 raise self._unreadable()
 
     async def complete(self) -> None:
-        """Fetch all that is not here yet; afterwards every read succeeds, whatever happens on the server.
+        """Fetch all that is not here yet; until ``close`` every read succeeds then, whatever happens on the server.
+
+        For a file larger than the budget that needs more room than the budget has.
 
         Raises: as ``read``. Cancellation: what came is kept.
         """
         content = self._content
+        content.keepers.add(self)
         for start in range(0, content.size, _STEP_BYTES):
             if content.blocks.is_complete:
                 return

@@ -257,7 +257,7 @@ class Shelf:
     def _punch(self, content: Content, goal: int) -> int:
         """Drop blocks that no reader is near to. Returns: bytes freed."""
         file = content.file
-        if file is None or not content.blocks.present_bytes:
+        if file is None or not content.blocks.present_bytes or content.keepers:
             return 0
         keep = bytearray(len(content.blocks))
         for reader in content.readers:

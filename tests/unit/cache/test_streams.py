@@ -238,3 +238,37 @@ async def test_file_larger_than_the_budget_stays_readable(tmp_path):
         assert occupied <= 10 * MIB
         assert await reader.read(0, 4096) == data[:4096]
         reader.close()
+
+
+async def test_complete_file_is_kept_whole_until_it_is_closed(tmp_path):
+    """Who was promised every byte has them after the file is gone from the server, even above the budget."""
+    server, data = make(12 * MIB)
+    async with opened(tmp_path, server, book=knowing(ranges=False), budget_bytes=4 * MIB, window_bytes=MIB) as store:
+        reader = store.open(A, server.entry(A))
+        await reader.read(0, 4096)
+        await reader.complete()
+        server.remove(A)
+        for offset in range(0, len(data), MIB):
+            assert await reader.read(offset, MIB) == data[offset : offset + MIB]
+        assert server.calls["fetch"] == 1
+        reader.close()
+        assert store.usage()["used_bytes"] <= 4 * MIB
+
+
+async def test_cancelled_readers_leave_nothing(tmp_path):
+    """A read that is cancelled at any of its checkpoints leaves no waiter and no pin, and the next read succeeds."""
+    server, data = make(2 * MIB)
+    async with opened(tmp_path, server, book=knowing(ranges=False)) as store:
+        for checkpoint in range(12):
+            reader = store.open(A, server.entry(A))
+            with trio.CancelScope() as scope:
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(reader.read, checkpoint * 4096, 100)
+                    for _ in range(checkpoint):
+                        await trio.lowlevel.checkpoint()
+                    scope.cancel()
+            assert not reader._content.has_waiters
+            assert not reader._content.keeps()
+            assert await reader.read(0, 10) == data[:10]
+            reader.close()
+        await until(lambda: store.usage()["pinned_bytes"] == 0)
