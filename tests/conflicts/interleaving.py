@@ -137,6 +137,9 @@ class Play:
     def _committed(self, editor: Editor, outcome: int) -> None:
         """What a commit must have done, by the model; and that it did."""
         shared = self.shared
+        if editor.is_stuck:
+            assert outcome == errno.ESTALE
+            return
         if not editor.is_dirty:
             assert outcome in {0, errno.ESTALE if editor.copy else 0}
             return
