@@ -43,11 +43,11 @@ def umount(
     except UnavailableError:
         if mounted_type(mount_point) is None:
             raise UnavailableError(f"Nothing is mounted at {mount_point}.") from None
-    is_all_sent = not daemon or _send(socket, mount_point, timeout)
+    left = _send(socket, mount_point, timeout) if daemon else []
     _fusermount(mount_point, lazy=lazy)
     if not daemon:
         return
-    if not is_all_sent:
+    if left:
         _leave(socket)
     try:
         has_ended = _has_ended(int(daemon["pid"]), limit_s=_LAZY_S if lazy else None)
@@ -57,19 +57,19 @@ def umount(
     if not has_ended:
         raise Unsent(f"{mount_point} is gone, but programs still have files of it open; the daemon ends with the last of them.")
     if "state_folder" in daemon:  # not told by daemons of an older release
-        _tell_what_is_left(mount_point, Path(daemon["state_folder"]))
+        _tell_what_is_left(mount_point, Path(daemon["state_folder"]), {item["reason"] for item in left})
 
 
-def _send(socket: Path, mount_point: Path, patience_s: float) -> bool:
-    """Wait until everything is sent. Returns: whether it is."""
+def _send(socket: Path, mount_point: Path, patience_s: float) -> list[dict[str, Any]]:
+    """Wait until everything is sent. Returns: the files that are left."""
     from cs3fuse.control.client import request
 
     with sending_bar(f"Sending what is unsent at {mount_point}") as advance:
         try:
             told = request(socket, "flush", on_progress=advance, patience_s=patience_s)
-        except (KeyboardInterrupt, UnavailableError):
-            return False
-        return not told["left"]
+        except KeyboardInterrupt:
+            told = request(socket, "queue", timeout_s=5)
+    return list(told.get("files", []))  # daemons of an older release tell only how many
 
 
 def _leave(socket: Path) -> None:
@@ -114,15 +114,15 @@ def _is_alive(pid: int) -> bool:
         return False
 
 
-def _tell_what_is_left(mount_point: Path, state_folder: Path) -> None:
-    """The journal knows, now that nobody writes it any more. Raises: Unsent."""
+def _tell_what_is_left(mount_point: Path, state_folder: Path, reasons: set[str]) -> None:
+    """The journal knows, now that nobody writes it any more; ``reasons`` are those of the last attempts. Raises: Unsent."""
     from cs3fuse.commit.inspection import inspect
 
     left = inspect(state_folder).waiting
     if left:
-        reasons = {record.reason for record in left if record.reason}
-        why = f" ({next(iter(reasons))})" if len(reasons) == 1 else ""
+        reasons = (reasons | {record.reason for record in left}) - {""}
+        why = f" {min(reasons)}" if reasons else ""
         raise Unsent(
-            f"{mount_point} is unmounted; {files(len(left))} did not reach the server{why}. They stay in the journal and are sent at the "
-            f"next mount, or by: cs3fuse recover {state_folder}"
+            f"{mount_point} is unmounted; {files(len(left))} did not reach the server.{why} What is left stays in the journal and is sent "
+            f"at the next mount, or by: cs3fuse recover {state_folder}"
         )

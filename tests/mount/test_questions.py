@@ -120,6 +120,8 @@ def test_queue_and_flush_tell_what_is_not_on_the_server(
     [item] = told["files"]
     assert (item["path"], item["size"]) == (str(path), 10)
     assert item["state"] in {"queued", "uploading"}
+    assert item["attempts"] > 0
+    assert "503" in item["reason"]
     assert asked(shared, "info", path)["state"] == item["state"]
     assert shared.run("flush", str(shared.path / "elsewhere")).returncode == 0, "what is elsewhere is not waited for"
     control.clear_faults()
@@ -301,6 +303,7 @@ def test_a_server_that_is_away_does_not_keep_a_mount(
         done = mount.run("umount", str(mount.path), "--timeout", "1", check=False)
     assert done.returncode == 3
     assert "1 file did not reach the server" in done.stderr
+    assert "503" in done.stderr
     assert f"cs3fuse recover {mount.state}" in done.stderr
     assert mounted_type(mount.path) is None
     [folder] = asked(mount, "recover", mount.state, "--list")
@@ -334,7 +337,7 @@ def test_ctrl_c_leaves_the_rest_in_the_journal(gateway: GatewayProcess, control:
         process.send_signal(signal.SIGINT)
         _, complaint = process.communicate(timeout=20)
     assert process.returncode == 3, complaint
-    assert "stay in the journal" in complaint
+    assert "stays in the journal" in complaint
     assert mounted_type(mount.path) is None
     control.clear_faults()
     with mount:
