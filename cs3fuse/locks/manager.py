@@ -137,8 +137,9 @@ class LeaseManager:
         self._foreign: dict[Location, ForeignLock] = {}
         self._told_about: set[str] = set()
         self._unreleased: dict[Location, Lock] = {}
-        self._doubtful: set[Location] = set()  # of those: perhaps never granted
-        # Unbounded, but never more than one entry for each lease that was let go.
+        self._doubtful: set[Location] = set()  # of those: perhaps never granted, or released already
+        self._not_released: set[Location] = set()  # of those: the server did not answer, to be tried again
+        # Unbounded, but never more than a few entries for each lease that was let go.
         self._to_release, self._releases = trio.open_memory_channel[Location](math.inf)
         self.now = wall_clock
 
@@ -150,6 +151,8 @@ class LeaseManager:
             task_status.started()
             while True:
                 await trio.sleep(CHECK_EVERY_S)
+                for at in self._not_released:
+                    self._to_release.send_nowait(at)
                 for lease in list(self._leases.values()):
                     if lease.machine.is_due(self.now()):
                         lease.machine.not_answered(self.now())  # not due again while it is under way
@@ -196,6 +199,7 @@ class LeaseManager:
     def _reuse_unreleased(self, lease: Lease) -> None:
         """The last handle was closed a moment ago and the server was not told yet: the lock is still good."""
         lock = self._unreleased.pop(lease.at, None)
+        self._not_released.discard(lease.at)
         is_doubtful = lease.at in self._doubtful
         self._doubtful.discard(lease.at)
         if lock is not None and not is_doubtful:
@@ -235,13 +239,13 @@ class LeaseManager:
                 return False
             if lease.is_lost:
                 await self._set(lease, is_weak=storage.locks is LockSupport.WEAK)
-        except trio.Cancelled:
+        except (trio.Cancelled, OutcomeUnknownError, DeadlineError):
             self._give_up(lease)
             raise
         return True
 
     def _give_up(self, lease: Lease) -> None:
-        """Cancelled while the server may have granted the lock: take it back later; if that fails too it is known as ours."""
+        """The server may have granted the lock and nobody waits for it: take it back later; if that fails it is known as ours."""
         wanted = lease.machine.proposal(self.now())
         self._stale[lease.at] = wanted
         self._registry.add(lease.at, wanted)
@@ -391,22 +395,39 @@ class LeaseManager:
 
     async def _release_all(self) -> None:
         async for at in self._releases:
-            async with self._turn(at):
-                lock = self._unreleased.pop(at, None)  # None: somebody took it up again
-                self._doubtful.discard(at)
-                if lock is not None:
-                    await self._unlock(at, lock)
+            await self._release(at)
 
-    async def _unlock(self, at: Location, lock: Lock) -> None:
-        """Tell the server; a failure only means that the lock expires by itself."""
+    async def _release(self, at: Location) -> None:
+        """Release a lock that nobody needs any more; what the server does not answer is tried again until the lock has run out."""
+        async with self._turn(at):
+            lock = self._unreleased.get(at)
+            if lock is None:  # somebody took it up again, or it is done
+                return
+            if not await self._unlock(at, lock) and self.now() < lock.expires_at:
+                self._not_released.add(at)
+                self._doubtful.add(at)  # its answer may have been lost
+                return
+            del self._unreleased[at]
+            self._doubtful.discard(at)
+            self._not_released.discard(at)
+            self._registry.remove(at)
+
+    async def _unlock(self, at: Location, lock: Lock) -> bool:
+        """Tell the server. Returns whether the lock is gone."""
+        reason = "no answer in time"
         with trio.move_on_after(CALL_LIMIT_S):
             try:
                 await self._locks.unlock(at, lock)
             except (LockLostError, NotFoundError):
                 _LOG.debug("lock was gone already", path=str(at))
+                return True
             except Cs3FuseError as exc:
-                _LOG.warning("lock could not be released, it expires by itself", path=str(at), reason=str(exc))
-        self._registry.remove(at)
+                reason = str(exc)
+            else:
+                return True
+        if at not in self._not_released:
+            _LOG.warning("lock could not be released yet, it expires by itself", path=str(at), reason=reason)
+        return False
 
     async def settle(self, at: Location) -> Lock | None:
         """The lock to send along with a delete, a rename or metadata: ours while it is held; else a release on its way is done first.
@@ -416,12 +437,7 @@ class LeaseManager:
         Cancellation: the release stays on its way in the background.
         """
         if at in self._unreleased:
-            async with self._turn(at):
-                lock = self._unreleased.get(at)
-                if lock is not None:
-                    await self._unlock(at, lock)
-                    self._unreleased.pop(at, None)
-                    self._doubtful.discard(at)
+            await self._release(at)
         return self.lock_at(at)
 
     async def drain(self) -> None:
@@ -444,11 +460,9 @@ class LeaseManager:
         """Before the daemon ends: release what is still held. The caller opens a scope. Cancellation: the rest expires by itself."""
         for at, lease in list(self._leases.items()):
             held = lease.lock
-            if held is not None:
-                await self._unlock(at, held)
-        for at, lock in list(self._unreleased.items()):
-            await self._unlock(at, lock)
-            self._unreleased.pop(at, None)
+            if held is not None and await self._unlock(at, held):
+                self._registry.remove(at)
+        await self.drain()
 
     # After a crash
 
@@ -474,16 +488,18 @@ class LeaseManager:
                 self._registry.add(at, wanted)
 
     async def release_stale(self, *, is_needed: Callable[[Location], bool] = lambda _at: False) -> None:
-        """After recovery: release what nothing needs any more. Cancellation: the rest expires by itself.
+        """After recovery: release what nothing needs any more; what the server does not answer stays for the next call.
+
+        Cancellation: the rest expires by itself.
 
         ``is_needed`` says that bytes for a file are still unsent: its lock is kept, and sent along with them (``lock_at``).
         """
         for at, lock in list(self._stale.items()):
             if is_needed(at):
                 continue
-            if at not in self._leases:
-                await self._unlock(at, lock)
-            self._stale.pop(at, None)
+            if at not in self._leases and not await self._unlock(at, lock) and self.now() < lock.expires_at:
+                continue
+            self._forget_stale(at)
 
     def _forget_stale(self, at: Location) -> None:
         self._stale.pop(at, None)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from cs3fuse.capabilities import LockSupport
-from cs3fuse.errors import LockedError, UnsupportedError
+from cs3fuse.errors import DeadlineError, LockedError, OutcomeUnknownError, UnsupportedError
 from cs3fuse.locks.foreign import locked_error
 from cs3fuse.model import Location, Lock
 from cs3fuse.ports import RemoteLocks
@@ -36,4 +36,13 @@ async def probe(locks: RemoteLocks, at: Location, wanted: Lock, second_id: str) 
         await locks.set_lock(at, second)
     except LockedError:
         return LockSupport.FULL, wanted
-    return LockSupport.WEAK, second
+    except (OutcomeUnknownError, DeadlineError) as exc:
+        lost = exc
+    else:
+        return LockSupport.WEAK, second
+    found = await locks.get_lock(at)
+    if found is not None and found.lock_id == second_id:
+        return LockSupport.WEAK, second
+    if found is not None and found.lock_id == wanted.lock_id:
+        return LockSupport.FULL, wanted
+    raise lost

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from cs3fuse.errors import LocalStorageError
-from cs3fuse.model import IdRoot, Location, Lock, PathRoot, ResourceId
+from cs3fuse.model import IdRoot, Location, Lock, PathRoot, ResourceId, Root
 
 
 class LockRegistry:
@@ -71,11 +71,15 @@ class LockRegistry:
 
 
 def _line(at: Location, lock: Lock | None) -> str:
-    root: Any = [at.root.id.storage_id, at.root.id.space_id, at.root.id.opaque_id] if isinstance(at.root, IdRoot) else str(at.root)
-    return (
-        json.dumps({"root": root, "rel": at.rel, "lock": None if lock is None else [lock.lock_id, lock.app_name, lock.expires_at]})
-        + "\n"
-    )
+    told = None if lock is None else [lock.lock_id, lock.app_name, lock.expires_at]
+    return json.dumps({"root": _root(at.root), "rel": at.rel, "lock": told}) + "\n"
+
+
+def _root(root: Root) -> str | list[str]:
+    if isinstance(root, PathRoot):
+        return root.path
+    assert isinstance(root, IdRoot), "a folder that only the view has is never locked"
+    return [root.id.storage_id, root.id.space_id, root.id.opaque_id]
 
 
 def _parse(value: dict[str, Any]) -> tuple[Location, Lock | None]:
