@@ -17,11 +17,12 @@ from cs3.sharing.ocm.v1beta1 import ocm_api_pb2 as ocm_api_pb
 from cs3.sharing.ocm.v1beta1 import resources_pb2 as ocm_pb
 
 from cs3fuse.emulator import proto
-from cs3fuse.emulator.failures import HttpRefusal, Refusal
+from cs3fuse.emulator.failures import Refusal
 from cs3fuse.emulator.inside import Inside
 from cs3fuse.emulator.ocm_shares import OcmShareHandlers
 from cs3fuse.emulator.profiles import Profile
 from cs3fuse.emulator.proto import provider_pb, storage_pb, user_pb
+from cs3fuse.emulator.shares import GRANTEE_GROUP, GRANTEE_USER
 from cs3fuse.emulator.spaces import ROLES
 
 _WRITE_LOCK = 2
@@ -53,16 +54,11 @@ class Changes:
 
     async def write(self, path: str, data: bytes, user: str, *, lock_id: str = "", app_name: str = "") -> None:
         """Upload a whole file. Raises: Refusal, HttpRefusal as a client would be refused."""
-        try:
-            reference, headers = self._profile.reference_for(path), {"X-Lock-Holder": app_name}
-            sink = await self._inside(user).upload(reference, len(data), lock_id=lock_id, headers=headers)
-        except HttpRefusal as refusal:
-            # A length of 0 was carried out at the initiation: there is nothing left to send.
-            if data or refusal.status != 400:
-                raise
-            return
-        sink.write(data)
-        await sink.finish()
+        reference, headers = self._profile.reference_for(path), {"X-Lock-Holder": app_name}
+        sink = await self._inside(user).upload(reference, len(data), lock_id=lock_id, headers=headers)
+        if sink is not None:
+            sink.write(data)
+            await sink.finish()
 
     async def mkdir(self, path: str, user: str) -> None:
         """Create a folder. Raises: Refusal."""
@@ -89,14 +85,18 @@ class Changes:
         await self._run("Unlock", user, provider_pb.UnlockRequest(ref=self._profile.reference_for(path), lock=lock))
 
     async def share(self, path: str, user: str, receiver: str, role: str = "editor") -> str:
-        """Share a file or folder with another user; returns the share's id. Raises: Refusal, ValueError."""
+        """Share a file or folder with another user, or with a group; returns the share's id. Raises: Refusal, ValueError."""
         info = (await self._run("Stat", user, provider_pb.StatRequest(ref=self._profile.reference_for(path)))).info
         grantee = self._profile.directory.named(receiver)
-        if grantee is None:
-            raise ValueError(f"There is no user {receiver!r}.")
         request = share_api_pb.CreateShareRequest(resource_info=info)
-        request.grant.grantee.type = 1
-        request.grant.grantee.user_id.CopyFrom(grantee.identifier())
+        if grantee is not None:
+            request.grant.grantee.type = GRANTEE_USER
+            request.grant.grantee.user_id.CopyFrom(grantee.identifier())
+        elif any(receiver in user.groups for user in self._profile.directory):
+            request.grant.grantee.type = GRANTEE_GROUP
+            request.grant.grantee.group_id.opaque_id = receiver
+        else:
+            raise ValueError(f"There is no user and no group {receiver!r}.")
         names = ROLES[role] - set(proto.GRANTING) - {"purge_recycle", "list_grants", "deny_grant"}
         request.grant.permissions.permissions.CopyFrom(proto.permissions(*names))
         response = await self._run("CreateShare", user, request)
@@ -142,7 +142,7 @@ class Changes:
         request = ocm_api_pb.CreateOCMShareRequest(
             resource_id=info.id,
             grantee=storage_pb.Grantee(
-                type=1, user_id=user_pb.UserId(idp=site, opaque_id=receiver, type=user_pb.USER_TYPE_FEDERATED)
+                type=GRANTEE_USER, user_id=user_pb.UserId(idp=site, opaque_id=receiver, type=user_pb.USER_TYPE_FEDERATED)
             ),
             recipient_mesh_provider=await self._site(user, site),
         )

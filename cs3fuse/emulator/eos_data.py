@@ -19,6 +19,7 @@ from cs3fuse.emulator.checksums import RollingChecksums, compute_checksums
 from cs3fuse.emulator.eos_files import EosFiles
 from cs3fuse.emulator.eos_refs import MOUNT, STORAGE_ID, Spot
 from cs3fuse.emulator.failures import HttpRefusal, Refusal
+from cs3fuse.emulator.groups import GroupHandlers
 from cs3fuse.emulator.profiles import Call, DataCall, Download, HttpAnswer, UploadSink
 from cs3fuse.emulator.proto import gateway_pb, storage_pb
 from cs3fuse.emulator.ranges import RangePolicy
@@ -27,7 +28,7 @@ from cs3fuse.emulator.tree import Node
 _INLINE_BYTES = 1 << 20
 
 
-class EosProfile(EosFiles):
+class EosProfile(EosFiles, GroupHandlers):
     """EOS behind a Reva gateway."""
 
     # -- initiation

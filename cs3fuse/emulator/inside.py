@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from cs3fuse.emulator import proto
+from cs3fuse.emulator.failures import HttpRefusal
 from cs3fuse.emulator.profiles import Call, DataCall, Download, Profile, UploadSink
 from cs3fuse.emulator.proto import provider_pb
 from cs3fuse.emulator.tokens import Access
@@ -47,13 +48,22 @@ class Inside:
 
     async def upload(
         self, reference: Any, length: int, *, lock_id: str = "", headers: Mapping[str, str] | None = None
-    ) -> UploadSink:
-        """Where the body of a new content of `length` bytes goes. Raises: Refusal, GrpcAbort, HttpRefusal."""
+    ) -> UploadSink | None:
+        """Where the body of a new content of `length` bytes goes; None if there is nothing left to send.
+
+        Raises: Refusal, GrpcAbort, HttpRefusal.
+        """
         request = provider_pb.InitiateFileUploadRequest(ref=reference, lock_id=lock_id)
         proto.set_opaque(request.opaque, "Upload-Length", str(length))
         response = await self.run("InitiateFileUpload", request)
         ways = [(way.protocol, way.upload_endpoint, way.token) for way in response.protocols]
-        return self._profile.upload(self._data_call("PUT", ways, length, {"Upload-Length": str(length), **(headers or {})}))
+        try:
+            return self._profile.upload(self._data_call("PUT", ways, length, {"Upload-Length": str(length), **(headers or {})}))
+        except HttpRefusal as refusal:
+            # OpenCloud carries out a length of 0 at the initiation.
+            if length or refusal.status != 400:
+                raise
+            return None
 
     def _data_call(self, method: str, ways: list[tuple[str, str, str]], length: int | None, headers: Mapping[str, str]) -> DataCall:
         endpoint, token = next((way[1:] for name in _SIMPLE for way in ways if way[0] == name), ways[0][1:])

@@ -178,13 +178,14 @@ class Door:
             entries += [_extra(top, text) for rule in effects for text in rule.extra_entries]
         return web.Response(status=207, body=write_multistatus(entries), content_type="application/xml", charset="utf-8")
 
-    async def _put(self, request: web.Request, place: _Place) -> UploadSink:
+    async def _put(self, request: web.Request, place: _Place) -> UploadSink | web.StreamResponse:
         if request.content_length is None:
             raise HttpRefusal(400)
         place.need("initiate_file_upload")
         if not place.is_file and (not await place.has_parent() or await place.kind(place.relative) == proto.CONTAINER):
             raise HttpRefusal(409)
-        return await place.inside.upload(place.reference(), request.content_length)
+        sink = await place.inside.upload(place.reference(), request.content_length)
+        return sink if sink is not None else web.Response(status=201)
 
     async def _mkcol(self, place: _Place) -> web.StreamResponse:
         place.need("create_container")

@@ -14,19 +14,21 @@ import grpc
 
 from cs3fuse.emulator import proto
 from cs3fuse.emulator.failures import GrpcAbort, Refusal
+from cs3fuse.emulator.groups import GroupHandlers
 from cs3fuse.emulator.links import Link, LinkBook, LinkHandlers
 from cs3fuse.emulator.localfs import LocalFolder
 from cs3fuse.emulator.profile_reva import Mount
 from cs3fuse.emulator.profiles import Call, Services
 from cs3fuse.emulator.proto import storage_pb
 from cs3fuse.emulator.reva_data import LINK_BASE, RevaData
-from cs3fuse.emulator.shares import ShareBook, ShareHandlers
+from cs3fuse.emulator.reva_sql_shares import SqlShareHandlers
+from cs3fuse.emulator.shares import ShareBook
 from cs3fuse.emulator.users import User
 
 _NOT_BEHIND_LINKS = frozenset({"SetLock", "GetLock", "RefreshLock", "Unlock", "GetPath", "UnsetArbitraryMetadata"})
 
 
-class RevaProfile(LinkHandlers, RevaData, ShareHandlers):
+class RevaProfile(LinkHandlers, RevaData, GroupHandlers, SqlShareHandlers):
     """Reva 3.12, driver local."""
 
     def __init__(self, services: Services) -> None:

@@ -118,17 +118,28 @@ class ShareHandlers(Profile):
         """A new share id."""
         return str(uuid.uuid4())
 
+    def kept_permissions(self, names: list[str]) -> list[str]:
+        """The permissions that the server keeps of those that were asked for."""
+        return names
+
+    def check_new_share(self, resource: tuple[str, str, str], kind: int, who: str, permissions: list[str]) -> None:
+        """Refuse a share that cannot be. Raises: Refusal, GrpcAbort."""
+        if kind == GRANTEE_USER and self.directory.identified(who) is None:
+            raise Refusal(proto.NOT_FOUND, "grantee not found")
+        if self.has_share(resource, kind, who):
+            raise Refusal(proto.ALREADY_EXISTS, "error creating share: error: already exists")
+
+    def has_share(self, resource: tuple[str, str, str], kind: int, who: str) -> bool:
+        """Whether a resource is shared with somebody."""
+        return any(s.resource == resource and (s.grantee_type, s.grantee) == (kind, who) for s in self.shares.all())
+
     def create_share(self, call: Call, request: Any) -> Any:
         """CreateShare: with one user or group."""
         resource, name, owner = self.share_target(call, request.resource_info)
         grantee = request.grant.grantee
-        kind, who = grantee.type, grantee.user_id.opaque_id
-        if kind == GRANTEE_GROUP:
-            who = grantee.group_id.opaque_id
-        elif self.directory.identified(who) is None:
-            raise Refusal(proto.NOT_FOUND, "grantee not found")
-        if any(s.resource == resource and (s.grantee_type, s.grantee) == (kind, who) for s in self.shares.all()):
-            raise Refusal(proto.ALREADY_EXISTS, "error creating share: error: already exists")
+        kind, who = grantee.type, grantee.group_id.opaque_id if grantee.type == GRANTEE_GROUP else grantee.user_id.opaque_id
+        permissions = self.kept_permissions(_names(request.grant.permissions.permissions))
+        self.check_new_share(resource, kind, who, permissions)
         share = Share(
             id=self.share_id(resource),
             resource=resource,
@@ -137,7 +148,7 @@ class ShareHandlers(Profile):
             creator=call.user.opaque_id,
             grantee_type=kind,
             grantee=who,
-            permissions=_names(request.grant.permissions.permissions),
+            permissions=permissions,
             created_s=self.clock.now_s(),
             state=self.share_state,
             expires_s=proto.timestamp_s(request.grant.expiration) if request.grant.HasField("expiration") else 0.0,
@@ -159,18 +170,19 @@ class ShareHandlers(Profile):
 
     def remove_share(self, call: Call, request: Any) -> Any:
         """RemoveShare: by its owner or creator."""
-        self.shares.drop(self._own(call, request.ref.id.opaque_id))
+        self.shares.drop(self.own_share(call, request.ref.id.opaque_id))
         return share_api_pb.RemoveShareResponse()
 
     def update_share(self, call: Call, request: Any) -> Any:
         """UpdateShare: new permissions."""
-        share = self._own(call, request.ref.id.opaque_id or request.share.id.opaque_id)
+        share = self.own_share(call, request.ref.id.opaque_id or request.share.id.opaque_id)
         field = request.field.permissions if request.HasField("field") else request.share.permissions
-        share.permissions = _names(field.permissions)
+        share.permissions = self.kept_permissions(_names(field.permissions))
         self.shares.put(share)
         return share_api_pb.UpdateShareResponse(share=self.share_message(share))
 
-    def _own(self, call: Call, share_id: str) -> Share:
+    def own_share(self, call: Call, share_id: str) -> Share:
+        """A share that the caller gave. Raises: Refusal, GrpcAbort."""
         share = self.shares.get(share_id)
         if share is None or call.user.opaque_id not in {share.owner, share.creator}:
             raise Refusal(proto.NOT_FOUND, f"share not found: {share_id}")
@@ -235,9 +247,9 @@ class ShareHandlers(Profile):
         if share.grantee_type == GRANTEE_GROUP:
             message.grantee.group_id.opaque_id = share.grantee
         else:
-            message.grantee.user_id.CopyFrom(self._identifier(share.grantee))
-        message.owner.CopyFrom(self._identifier(share.owner))
-        message.creator.CopyFrom(self._identifier(share.creator))
+            message.grantee.user_id.CopyFrom(self.share_identifier(share.grantee))
+        message.owner.CopyFrom(self.share_identifier(share.owner))
+        message.creator.CopyFrom(self.share_identifier(share.creator))
         for stamp in (message.ctime, message.mtime):
             proto.set_timestamp(stamp, int(share.created_s * 1e9))
         if share.expires_s:
@@ -251,7 +263,8 @@ class ShareHandlers(Profile):
             message.mount_point.path = share.mount_point
         return message
 
-    def _identifier(self, opaque_id: str) -> Any:
+    def share_identifier(self, opaque_id: str) -> Any:
+        """A user's id in a share."""
         user = self.directory.identified(opaque_id)
         assert user is not None
         return user.identifier()

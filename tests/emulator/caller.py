@@ -60,11 +60,12 @@ class Endpoint:
 
 @dataclass(frozen=True)
 class HttpAnswer:
-    """What the data server answered; status "broken" when it closed the connection instead."""
+    """What the data server answered; status "broken" when it closed the connection instead, `error` how that showed."""
 
     status: int | str
     headers: dict[str, str]
     body: bytes
+    error: str = ""
 
     @property
     def sha(self) -> str:
@@ -144,9 +145,9 @@ class Caller:
         answer = self.stat(path)
         return MessageToDict(answer.message.info) if answer.code == "OK" else answer.status
 
-    def on(self, rpc: str, path: str, **fields: Any) -> Answer:
+    def on(self, rpc: str, path: str, *, timeout_s: float = _TIMEOUT_S, **fields: Any) -> Answer:
         """Call a method of the provider API whose request has a `ref`: CreateContainer, Delete, SetLock, ..."""
-        return self.call(rpc, getattr(provider_pb, f"{rpc}Request")(ref=self.reference(path), **fields))
+        return self.call(rpc, getattr(provider_pb, f"{rpc}Request")(ref=self.reference(path), **fields), timeout_s=timeout_s)
 
     def move(self, source: str, destination: str, timeout_s: float = _TIMEOUT_S) -> Answer:
         """Move."""
@@ -191,14 +192,17 @@ class Caller:
         body: Any = None,
         headers: Mapping[str, str] | None = None,
         token: str | None = None,
+        timeout_s: float = _TIMEOUT_S,
     ) -> HttpAnswer:
         """One request to the data server; `token` "" sends no access token, None the caller's own."""
         token = self.token if token is None else token
         everything = ({"x-access-token": token} if token else {}) | endpoint_headers(endpoint) | dict(headers or {})
         try:
-            response = self._pool.request(method, endpoint.url, body=body, headers=everything, decode_content=False)
+            response = self._pool.request(
+                method, endpoint.url, body=body, headers=everything, decode_content=False, timeout=timeout_s
+            )
         except urllib3.exceptions.HTTPError as error:
-            return HttpAnswer("broken", {}, str(error).encode())
+            return HttpAnswer("broken", {}, str(error).encode(), type(error).__name__)
         return HttpAnswer(response.status, dict(response.headers), response.data)
 
     def put_and_break_off(self, endpoint: Endpoint, data: bytes, announced: int) -> None:

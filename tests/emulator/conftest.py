@@ -5,6 +5,8 @@ import pytest
 from tests.emulator import gateways
 from tests.emulator.caller import Caller
 from tests.emulator.closer.round import look_closer
+from tests.emulator.mesh.round import ask_the_mesh
+from tests.emulator.mesh.settling import settle
 from tests.emulator.recorded import Fact
 from tests.emulator.scenario import ask_everything
 
@@ -36,3 +38,13 @@ def closer_facts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Fact]:
         desk = look_closer(gateway)
     assert not desk.failures
     return desk.facts
+
+
+@pytest.fixture(scope="session")
+def mesh_facts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Fact]:
+    """What two sites of profile reva answer to the questions about the mesh."""
+    with gateways.mesh(tmp_path_factory.mktemp("mesh")) as desk:
+        ask_the_mesh(desk)
+    assert not desk.failures
+    ports = {desk.a.http_port: 21001, desk.b.http_port: 22001}
+    return {name: settle(name, fact, ports) or {} for name, fact in desk.facts.items()}

@@ -13,6 +13,7 @@ from cs3.storage.provider.v1beta1 import spaces_api_pb2 as spaces_pb
 from cs3fuse.emulator.config import EmulatorConfig
 from cs3fuse.emulator.server import EmulatorThread
 from tests.emulator.caller import Caller
+from tests.emulator.mesh.desk import MOUNT, MOUNT_A, SITE_A, SITE_B, MeshDesk
 
 OPENCLOUD_USERS = {"admin": "admin", "alan": "turing", "marie": "radioactivity"}
 """The names that the records of OpenCloud speak of."""
@@ -51,3 +52,38 @@ def enter_home(caller: Caller) -> None:
     answer = caller.call("ListStorageSpaces", spaces_pb.ListStorageSpacesRequest())
     root = next(space.root for space in answer.message.storage_spaces if space.space_type == "personal")
     caller.root = f"{root.storage_id}${root.space_id}!{root.opaque_id}"
+
+
+@contextlib.contextmanager
+def mesh(folder: Path) -> Iterator[MeshDesk]:
+    """Two sites that know each other, with the users and the mounts of the recorded ones."""
+    of_a = EmulatorConfig(
+        root=folder / "a",
+        seed=1,
+        users={"einstein": "relativity", "richard": "superfluidity"},
+        site_name=SITE_A,
+        ocm_mount=MOUNT_A,
+    )
+    of_b = EmulatorConfig(
+        root=folder / "b",
+        seed=2,
+        users={"marie": "radioactivity"},
+        site_name=SITE_B,
+        ocm_mount=MOUNT,
+        ocm_storage_id="ocm-received-b",
+    )
+    running: list[EmulatorThread] = []
+
+    def start_a() -> EmulatorThread:
+        if running:
+            of_a.grpc_port, of_a.http_port = running[-1].grpc_port, running[-1].http_port
+        running.append(EmulatorThread(of_a).__enter__())
+        return running[-1]
+
+    with EmulatorThread(of_b) as b:
+        desk = MeshDesk(start_a(), b, start_a)
+        try:
+            desk.a.meet(b)
+            yield desk
+        finally:
+            desk.a.__exit__(None, None, None)

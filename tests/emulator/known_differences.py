@@ -98,3 +98,24 @@ CLOSER: tuple[Known, ...] = (
     Known(("deep_path",), "stat_full_path", "INTERNAL", "OK", _ON_DISK),
     Known(("deep_path",), "msg", ANYTHING, "", _ON_DISK),
 )
+
+_LAB = "Of the lab's configuration: what the sites are called, and who their users are."
+_TRACE = "The trace of another emulator's call is hexadecimal digits; Reva's is a UUID."
+_FOR_BROWSERS = "Headers for browsers and ownCloud clients; the receiving site reads none of them."
+_GO_SPACES = "Go prints one or two spaces between fields, by the build; the emulator always two."
+_EINSTEIN = ("authenticate:einstein", "authenticate:einstein#2", "authenticate:einstein#3")
+
+MESH: tuple[Known, ...] = (
+    Known((*_EINSTEIN, "authenticate:richard", "authenticate:marie"), "user.mail", "*@example.org", "*.example.org", _LAB),
+    Known(("accepted_users:einstein", "accepted_users:marie"), "users[0].mail", "*@example.org", "*.example.org", _LAB),
+    Known(("forward_invite",), "answer.email", "*@example.org", "*.example.org", _LAB),
+    Known(("spaces",), "spaces[0].owner.mail", "*@example.org", "*.example.org", _LAB),
+    Known(("authenticate:richard",), "user.uidNumber", "1001", "1002", _LAB),
+    Known(("authenticate:marie",), "user.uidNumber", "1000", "1001", _LAB),
+    Known(("spaces",), "spaces[0].owner.uidNumber", "1000", "1001", _LAB),
+    Known(("providers",), "providers*", ANYTHING, ANYTHING, _LAB),
+    Known(("forward_invite",), "answer.status.trace", ANYTHING, "<uuid>", _TRACE),
+    Known(("direct_webdav_get", "direct_webdav_range"), "headers.*", ABSENT, ANYTHING, _FOR_BROWSERS),
+    Known(("mount_wrong",), "storage_id.msg", ANYTHING, ANYTHING, _GO_SPACES),
+    Known(("us_create_again",), "details", "*: already exists", "*: already exists: owner:{*", _TEXT),
+)
