@@ -21,10 +21,11 @@ test: ## all tests but the long campaigns (ARGS="-k name" narrows)
 	@scripts/bootstrap
 	$(VENV_PYTHON) -X faulthandler -m pytest -o faulthandler_timeout=100 $(ARGS)
 
-bench: ## measure against bare calls (ITEMS=ls,walk PROFILE=reva,opencloud RUNS=3 PEERS=1 PUBLISH=1; IDLE_S, SCALE for trials)
+bench: ## measure against bare calls (ITEMS=ls,walk PROFILE=reva,opencloud RUNS=3 PEERS=1 PUBLISH=1; CALM_S, IDLE_S, SCALE)
 	@scripts/bootstrap mount
 	@$(VENV_PYTHON) -m bench $(if $(ITEMS),--items $(ITEMS)) $(if $(PROFILE),--profile $(PROFILE)) $(if $(RUNS),--runs $(RUNS)) \
 		$(if $(filter-out 0,$(PEERS)),--peers) $(if $(SCALE),--scale $(SCALE)) $(if $(IDLE_S),--idle-seconds $(IDLE_S)) \
+		$(if $(CALM_S),--calm-seconds $(CALM_S)) \
 		$(if $(filter-out 0,$(PUBLISH)),--publish) $(if $(OUTPUT),--output $(OUTPUT))
 
 check: ## format, lint, types, async rules, import contracts

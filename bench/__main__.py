@@ -44,7 +44,9 @@ def main() -> int:
 def _play_all(gateway: gateways.Gateway, folder: Path, arguments: argparse.Namespace, console: Console) -> list[runner.Row]:
     rows = []
     with (
-        runner.stage_of(gateway, folder / "stage", scale=arguments.scale, idle_s=arguments.idle_seconds) as stage,
+        runner.stage_of(
+            gateway, folder / "stage", scale=arguments.scale, idle_s=arguments.idle_seconds, calm_s=arguments.calm_seconds
+        ) as stage,
         console.status("") as status,
     ):
         for item in runner.chosen(items.ALL, arguments.items, gateway):
@@ -74,6 +76,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--peers", action="store_true", help="rclone and davfs2 too, where they are installed")
     parser.add_argument("--scale", type=float, default=1.0, help="shrink sizes and counts, for a trial; promises nothing then")
     parser.add_argument("--idle-seconds", type=float, default=60.0, help="how long the idle mount is watched [s]")
+    parser.add_argument("--calm-seconds", type=float, default=0.0, help="wait so long at most for a calm machine, each time [s]")
     parser.add_argument("--folder", type=Path, default=None, help="where to work (default: the system's temporary folder)")
     parser.add_argument("--output", type=Path, default=None, help="folder for benchmark.json, .md and .svg")
     parser.add_argument("--publish", dest="output", action="store_const", const=_DOCS, help="write into docs/")

@@ -16,6 +16,8 @@ from pathlib import Path
 
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 _DROP_CACHES = Path("/proc/sys/vm/drop_caches")
+_CALM_SHARE = 0.15
+_CALM_LOOK_S = 0.25
 
 
 @dataclass
@@ -28,6 +30,8 @@ class Sample:
     calls: int | None = None
     peak_bytes: int | None = None
     growth_bytes: int | None = None
+    others_cpu_s: float | None = None
+    """What all other processes of the machine used meanwhile: much of it, and the time means little."""
 
 
 def cpu_seconds(pid: int) -> float:
@@ -46,6 +50,23 @@ def memory(pid: int) -> tuple[int, int]:
     return values["VmRSS"], values["VmHWM"]
 
 
+def machine_cpu_seconds() -> float:
+    """What all processes of the machine used since it started [s]. Source: proc(5), /proc/stat, without idle and iowait."""
+    fields = [int(field) for field in Path("/proc/stat").read_text(encoding="ascii").split("\n", 1)[0].split()[1:9]]
+    return (sum(fields) - fields[3] - fields[4]) / _TICKS_PER_S
+
+
+def wait_for_calm(limit_s: float) -> None:
+    """Wait until the machine is nearly idle, at most so long [s]."""
+    until = time.monotonic() + limit_s
+    while time.monotonic() < until:
+        started, used = time.monotonic(), machine_cpu_seconds()
+        time.sleep(_CALM_LOOK_S)
+        share = (machine_cpu_seconds() - used) / (time.monotonic() - started) / (os.cpu_count() or 1)
+        if share < _CALM_SHARE:
+            return
+
+
 def own_cpu_seconds() -> float:
     """User and system time of this process and of the children that ended [s]."""
     used = 0.0
@@ -57,12 +78,16 @@ def own_cpu_seconds() -> float:
 
 @dataclass
 class Meter:
-    """Takes one sample. ``pid`` is the daemon's, None for bare calls; ``calls`` counts what the gateway served since ``forget_calls``."""
+    """Takes one sample. ``pid`` is the daemon's, None for bare calls; ``calls`` counts what the gateway served since ``forget_calls``.
+
+    ``calm_s``: how long to wait for a calm machine before the part that counts.
+    """
 
     pid: int | None = None
     gateway_pid: int | None = None
     count_calls: Callable[[], int] | None = None
     forget_calls: Callable[[], None] | None = None
+    calm_s: float = 0.0
     sample: Sample = field(default_factory=Sample)
 
     @contextmanager
@@ -71,8 +96,10 @@ class Meter:
         if self.forget_calls is not None:
             self.forget_calls()
         gc.collect()
+        wait_for_calm(self.calm_s)
         rss_before = memory(self.pid)[0] if self.pid is not None else 0
         used, gateway_used = self._used(), self._gateway_used()
+        own, all_used = own_cpu_seconds(), machine_cpu_seconds()
         started = time.perf_counter()
         yield
         sample = self.sample
@@ -80,6 +107,8 @@ class Meter:
         sample.cpu_s = self._used() - used
         if gateway_used is not None:
             sample.gateway_cpu_s = (self._gateway_used() or 0.0) - gateway_used
+        mine = own_cpu_seconds() - own + (sample.cpu_s if self.pid is not None else 0.0) + (sample.gateway_cpu_s or 0.0)
+        sample.others_cpu_s = max(0.0, machine_cpu_seconds() - all_used - mine)
         if self.count_calls is not None:
             sample.calls = self.count_calls()
         if self.pid is not None:

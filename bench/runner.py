@@ -58,7 +58,7 @@ class Row:
 
 
 @contextlib.contextmanager
-def stage_of(gateway: Gateway, scratch: Path, *, scale: float, idle_s: float) -> Iterator[Stage]:
+def stage_of(gateway: Gateway, scratch: Path, *, scale: float, idle_s: float, calm_s: float) -> Iterator[Stage]:
     """A signed-in caller and a folder on the server, removed at the end."""
     folder = f"cs3fuse-bench-{os.getpid()}-{os.urandom(3).hex()}"
     scratch.mkdir(parents=True)
@@ -66,7 +66,7 @@ def stage_of(gateway: Gateway, scratch: Path, *, scale: float, idle_s: float) ->
         with Bare(gateway.access) as bare:
             bare.mkdir(folder)
             try:
-                yield Stage(gateway, bare, folder, scratch, scale=scale, idle_s=idle_s)
+                yield Stage(gateway, bare, folder, scratch, scale=scale, idle_s=idle_s, calm_s=calm_s)
             finally:
                 # The gateway may be what failed; the failure that ended the run is the one to tell.
                 with contextlib.suppress(BareCallError):
@@ -111,24 +111,29 @@ def _judged(item: Item, stage: Stage, row: Row) -> Verdict:
 
 
 def _measure_bare(item: Item, stage: Stage) -> Sample:
-    meter = _meter(stage.gateway)
+    meter = _meter(stage)
     item.limit(stage, meter)
     return meter.sample
 
 
 def _measure_mount(item: Item, stage: Stage, make: Callable[[Path], Mount]) -> Sample:
-    meter = _meter(stage.gateway)
+    meter = _meter(stage)
     with mounted(make(stage.scratch / "mount")) as mount, _watchdog(mount):
         meter.pid = mount.pid
         item.work(stage, mount, meter)
     return meter.sample
 
 
-def _meter(gateway: Gateway) -> Meter:
-    control = gateway.control
+def _meter(stage: Stage) -> Meter:
+    control = stage.gateway.control
     if control is None:
-        return Meter()
-    return Meter(gateway_pid=gateway.pid, count_calls=lambda: len(control.names()), forget_calls=control.clear_log)
+        return Meter(calm_s=stage.calm_s)
+    return Meter(
+        gateway_pid=stage.gateway.pid,
+        count_calls=lambda: len(control.names()),
+        forget_calls=control.clear_log,
+        calm_s=stage.calm_s,
+    )
 
 
 @contextlib.contextmanager

@@ -22,7 +22,9 @@ from bench.mounts import Mount
 
 @dataclass
 class Stage:
-    """One gateway with a folder of ours. ``scale`` shrinks sizes and counts for a quick trial; then nothing is promised."""
+    """One gateway with a folder of ours. ``scale`` shrinks sizes and counts for a quick trial; then nothing is promised.
+    ``calm_s``: how long each measurement may wait for a calm machine.
+    """
 
     gateway: Gateway
     bare: Bare
@@ -30,6 +32,7 @@ class Stage:
     scratch: Path
     scale: float = 1.0
     idle_s: float = 60.0
+    calm_s: float = 0.0
     _made: set[str] = field(default_factory=set)
     _numbers: Iterator[int] = field(default_factory=lambda: itertools.count(1))
 
