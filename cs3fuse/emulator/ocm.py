@@ -12,8 +12,9 @@ from cs3fuse.emulator.failures import Refusal
 from cs3fuse.emulator.ocm_book import MeshBook
 from cs3fuse.emulator.ocm_door import Door
 from cs3fuse.emulator.ocm_peers import Peers
-from cs3fuse.emulator.ocm_received import OCM_BASE, ReceivedStorage
+from cs3fuse.emulator.ocm_received import ReceivedStorage
 from cs3fuse.emulator.ocm_shares import OcmShareHandlers
+from cs3fuse.emulator.ocm_transfers import OCM_BASE
 from cs3fuse.emulator.profiles import Call, DataCall, Download, Profile, Services, UploadSink, snake_case
 from cs3fuse.emulator.proto import storage_pb
 

@@ -2,7 +2,7 @@
 
 Owns the links (site name to URL, kept in the state, and the way's condition) and the HTTP client. Every request opens a connection of
 its own to the other site, so that a stopped, killed or frozen site fails as a real one does. Used by `ocm_invites`, `ocm_shares` and
-`ocm_received` on the server's loop only.
+`ocm_remote` on the server's loop only.
 
 | condition | what a request meets |
 |---|---|
@@ -13,6 +13,7 @@ its own to the other site, so that a stopped, killed or frozen site fails as a r
 """
 
 import asyncio
+import json
 import urllib.parse
 from collections.abc import AsyncIterable, Mapping
 from dataclasses import dataclass, field
@@ -137,8 +138,6 @@ class Peers:
 
     async def notify(self, site: str, url: str, values: Any) -> tuple[int, Any]:
         """POST JSON and return status and JSON; waits `ocm_timeout_s` at most. Raises: PeerError with Go's words."""
-        import json
-
         headers = {"Content-Type": "application/json"}
         try:
             async with asyncio.timeout(self._quirks["ocm_timeout_s"]):
