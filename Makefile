@@ -2,7 +2,7 @@
 # scripts/bootstrap installs what is missing and says what it installs.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test bench check format venv clean
+.PHONY: help demo test test-crash test-conflicts bench check format venv clean
 
 PYTHON ?=
 # ruff has no rule for an await in finally or except (ASYNC102) and the like; these are flake8-async's own.
@@ -20,6 +20,14 @@ demo: ## gateway, two mounts, a histogram of a ROOT file; stays up until Ctrl-C 
 test: ## all tests but the long campaigns (ARGS="-k name" narrows)
 	@scripts/bootstrap
 	$(VENV_PYTHON) -X faulthandler -m pytest -o faulthandler_timeout=100 $(ARGS)
+
+test-crash: ## kill the daemon and the gateway, break uploads, 100 rounds each (half an hour; ARGS as for test)
+	@scripts/bootstrap
+	CS3FUSE_REQUIRE_MOUNT=1 $(VENV_PYTHON) -X faulthandler -m pytest -s -m slow tests/crash tests/mount/test_partial_writes.py $(ARGS)
+
+test-conflicts: ## two mounts edit one file in 200 orders for each server (five minutes)
+	@scripts/bootstrap
+	$(VENV_PYTHON) -X faulthandler -m pytest -m slow tests/conflicts $(ARGS)
 
 bench: ## measure against bare calls (ITEMS=ls,walk PROFILE=reva,opencloud RUNS=3 PEERS=1 PUBLISH=1; CALM_S, IDLE_S, SCALE)
 	@scripts/bootstrap mount

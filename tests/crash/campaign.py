@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from cs3fuse.emulator.control_client import ControlClient
+from cs3fuse.emulator.control_client import ControlClient, ControlError
 from tests.crash import left
 from tests.crash.ledger import Expected, Told, read
 from tests.crash.moments import Moment
@@ -41,6 +41,7 @@ class Numbers:
     doubtful: int = 0
     torn_until_remount: int = 0
     conflict_copies: int = 0
+    kept_out: int = 0
     moments: Counter[str] = field(default_factory=Counter)
     refused: Counter[str] = field(default_factory=Counter)
 
@@ -49,7 +50,8 @@ class Numbers:
         return (
             f"{self.rounds} rounds, {self.acknowledged} acknowledged steps, journal not empty in {self.rounds_with_journal} rounds "
             f"({self.sealed} sealed, {self.unfinished} unfinished), {self.doubtful} steps without an answer, "
-            f"{self.torn_until_remount} files torn on the server until the remount, {self.conflict_copies} conflict copies; {kinds}"
+            f"{self.torn_until_remount} files torn on the server until the remount, {self.conflict_copies} conflict copies, "
+            f"others kept out by a lock {self.kept_out} times; {kinds}"
             + (f"; refused: {dict(self.refused)}" if self.refused else "")
         )
 
@@ -145,16 +147,23 @@ class Campaign:
     def _count(self, rows: list[left.Row]) -> None:
         sealed = sum(row.state != left.UNFINISHED for row in rows)
         self.numbers.sealed += sealed
-        self.numbers.unfinished += len(rows) - sealed
+        self.numbers.unfinished = len(rows) - sealed  # they stay: nobody decides about them here
         self.numbers.rounds_with_journal += bool(sealed)
 
     def _change_as_another(self, rows: list[left.Row]) -> None:
         """Now and then somebody else saves the very file that is in the dead mount's journal."""
         for row in rows:
             if row.is_sealed and not row.source and self._chance.random() < 0.25:
-                self._others += 1
-                self._theirs[row.name] = f"theirs {self._others}".encode()
-                self.control.write(f"/einstein/{row.name}", self._theirs[row.name], "einstein")
+                theirs = f"theirs {self._others}".encode()
+                try:
+                    self.control.write(f"/einstein/{row.name}", theirs, "einstein")
+                except ControlError as error:
+                    # The dead daemon's lock still keeps others out.
+                    assert error.code in {"LOCKED", "409"}, error
+                    self.numbers.kept_out += 1
+                else:
+                    self._others += 1
+                    self._theirs[row.name] = theirs
 
     # Judgement
 

@@ -1,4 +1,7 @@
-"""The way of one upload is broken: connections, statuses, tokens. docs/durability.md names these tests."""
+"""The way of one upload is broken: connections, statuses, tokens. docs/durability.md names these tests.
+
+Each test goes through its cases with one mount, a file for each; a failure names the case.
+"""
 
 from __future__ import annotations
 
@@ -13,34 +16,49 @@ from tests.faults.desk import OLD, OURS, Desk
 
 ONCE = {"method": "PUT", "times": 1}
 PLACES = {"0": 0, "1": 1, "half": len(OURS) // 2, "length-1": len(OURS) - 1, "length": len(OURS)}
+REFUSALS = {
+    401: errno.EACCES,
+    403: errno.EACCES,
+    409: errno.EBUSY,
+    413: errno.EDQUOT,
+    423: errno.EBUSY,
+    500: errno.EIO,
+    502: errno.EIO,
+    503: errno.EIO,
+    507: errno.EDQUOT,
+}
+INITIATION: list[dict[str, Any]] = [{"grpc": "UNAVAILABLE"}, {"drop_answer": True}, {"status": "RESOURCE_EXHAUSTED"}]
 
 
-@pytest.mark.parametrize("how", ["reset", "close"])
-@pytest.mark.parametrize("place", PLACES)
-@pytest.mark.parametrize("kind", ["overwrite", "patch", "new"])
-async def test_broken_off_put_is_sent_again(desk: Desk, kind: str, place: str, how: str) -> None:
-    """The connection dies after n bytes: the program sees nothing, the server has exactly the new content, nothing is left."""
-    wanted = OURS
+async def prepare(desk: Desk, name: str, kind: str) -> None:
+    desk.mend()
     if kind != "new":
-        assert await desk.save("a", OLD) == 0
-    rule = desk.fault(**ONCE, direction="request", reset_after_bytes=PLACES[place], how=how)
-    if kind == "patch":
-        wanted = OLD[:10] + OURS + OLD[10 + len(OURS) :]
-        assert await desk.patch("a", OURS, 10) == 0
-    else:
-        assert await desk.save("a") == 0
-    assert rule.fired == 1
-    assert desk.on_server("a") == wanted
-    assert desk.names() == ["a"]
+        assert await desk.save(name, OLD) == 0
+
+
+@pytest.mark.parametrize("kind", ["new", "overwrite", "patch"])
+async def test_broken_off_put_is_sent_again(desk: Desk, kind: str) -> None:
+    """The connection dies after n bytes: the program sees nothing, the server has exactly the new content, nothing is left."""
+    saved = {}
+    for place, count in PLACES.items():
+        for how in ("reset", "close"):
+            name = f"{place}-{how}"
+            await prepare(desk, name, kind)
+            rule = desk.fault(**ONCE, direction="request", reset_after_bytes=count, how=how)
+            outcome = await desk.patch(name, OURS, 10) if kind == "patch" else await desk.save(name)
+            assert (outcome, rule.fired) == (0, 1), name
+            saved[name] = OLD[:10] + OURS + OLD[10 + len(OURS) :] if kind == "patch" else OURS
+            assert desk.on_server(name) == saved[name], name
+    assert desk.names() == sorted(saved)
     await desk.all_sent()
-    assert await desk.calls.read("a") == wanted
+    for name, content in saved.items():
+        assert await desk.calls.read(name) == content, name
 
 
 @pytest.mark.parametrize("kind", ["new", "overwrite"])
 async def test_lost_answer_is_settled_without_a_second_put(desk: Desk, kind: str) -> None:
     """The server stored the bytes and the answer was lost: looked up, or read back, but never sent twice."""
-    if kind == "overwrite":
-        assert await desk.save("a", OLD) == 0
+    await prepare(desk, "a", kind)
     before = len(desk.served("PUT"))
     desk.fault(**ONCE, drop_answer=True)
     assert await desk.save("a") == 0
@@ -60,50 +78,36 @@ async def test_lost_answer_and_a_later_save_of_somebody_else(at_desk: AtDesk) ->
         await desk.all_sent()
 
 
-@pytest.mark.parametrize("status", [408, 419, 425, 429, 500, 502, 503, 504])
 @pytest.mark.parametrize("kind", ["new", "overwrite"])
-async def test_passing_failure_of_the_data_server(desk: Desk, kind: str, status: int) -> None:
+async def test_passing_failure_of_the_data_server(desk: Desk, kind: str) -> None:
     """A status that may pass by: sent again within the same close."""
-    if kind == "overwrite":
-        assert await desk.save("a", OLD) == 0
-    rule = desk.fault(**ONCE, http_status=status)
-    assert await desk.save("a") == 0
-    assert rule.fired == 1
-    assert desk.on_server("a") == OURS
-    assert desk.names() == ["a"]
+    names = []
+    for status in (408, 419, 425, 429, 500, 502, 503, 504):
+        names.append(str(status))
+        await prepare(desk, names[-1], kind)
+        rule = desk.fault(**ONCE, http_status=status)
+        assert (await desk.save(names[-1]), rule.fired) == (0, 1), status
+        assert desk.on_server(names[-1]) == OURS, status
+    assert desk.names() == names
     await desk.all_sent()
 
 
-REFUSALS = {
-    401: errno.EACCES,
-    403: errno.EACCES,
-    409: errno.EBUSY,
-    413: errno.EDQUOT,
-    423: errno.EBUSY,
-    500: errno.EIO,
-    502: errno.EIO,
-    503: errno.EIO,
-    507: errno.EDQUOT,
-}
-
-
-@pytest.mark.parametrize("status", REFUSALS)
 @pytest.mark.parametrize("kind", ["new", "overwrite"])
-async def test_lasting_refusal_reaches_the_program(desk: Desk, kind: str, status: int) -> None:
+async def test_lasting_refusal_reaches_the_program(desk: Desk, kind: str) -> None:
     """The program sees why, the server has what it had, the bytes are readable here and go when the refusal ends."""
-    if kind == "overwrite":
-        assert await desk.save("a", OLD) == 0
-    desk.fault(method="PUT", http_status=status)
-    outcome = await desk.save("a")
-    assert errno.errorcode[outcome] == errno.errorcode[REFUSALS[status]]
-    assert desk.on_server("a") == (OLD if kind == "overwrite" else None)
-    assert [name for name, _ in desk.unsent()] == ["a"]
-    assert await desk.calls.read("a") == OURS
-    assert (await desk.calls.stat("a")).size == len(OURS)
+    for status in REFUSALS:
+        await prepare(desk, str(status), kind)
+    for status, number in REFUSALS.items():
+        desk.fault(method="PUT", path=f"/{status}$", http_status=status)
+        outcome = await desk.save(str(status))
+        assert errno.errorcode.get(outcome) == errno.errorcode[number], status
+        assert desk.on_server(str(status)) == (OLD if kind == "overwrite" else None)
+        assert await desk.calls.read(str(status)) == OURS
+        assert (await desk.calls.stat(str(status))).size == len(OURS)
+    assert sorted(name for name, _ in desk.unsent()) == sorted(map(str, REFUSALS))
     desk.mend()
     await desk.all_sent()
-    assert desk.on_server("a") == OURS
-    assert desk.names() == ["a"]
+    assert {name: desk.on_server(name) for name in desk.names()} == {str(status): OURS for status in REFUSALS}
 
 
 async def test_refused_bytes_survive_a_remount(at_desk: AtDesk) -> None:
@@ -148,21 +152,15 @@ async def test_token_that_ends_while_a_file_is_open(desk: Desk) -> None:
     await desk.all_sent()
 
 
-INITIATION: list[dict[str, Any]] = [
-    {"grpc": "UNAVAILABLE"},
-    {"drop_answer": True},
-    {"status": "RESOURCE_EXHAUSTED"},
-]
-
-
-@pytest.mark.parametrize("rule", INITIATION, ids=lambda rule: "-".join(map(str, next(iter(rule.items())))))
-@pytest.mark.parametrize("size", [0, len(OURS)])
-async def test_broken_initiation_is_repeated(desk: Desk, rule: dict[str, Any], size: int) -> None:
-    """The call before the PUT fails once, for a file with and (OpenCloud empties at the initiation) without bytes."""
-    assert await desk.save("a", OLD) == 0
-    desk.fault(call="InitiateFileUpload", times=1, **rule)
-    assert await desk.save("a", OURS[:size]) == 0
-    assert desk.on_server("a") == OURS[:size]
+async def test_broken_initiation_is_repeated(desk: Desk) -> None:
+    """The call before the PUT fails once, for files with bytes and without (OpenCloud empties a file at the initiation)."""
+    for number, rule in enumerate(INITIATION):
+        for size in (0, len(OURS)):
+            name = f"{number}-{size}"
+            await prepare(desk, name, "overwrite")
+            desk.fault(call="InitiateFileUpload", times=1, **rule)
+            assert await desk.save(name, OURS[:size]) == 0, name
+            assert desk.on_server(name) == OURS[:size], name
     await desk.all_sent()
 
 
