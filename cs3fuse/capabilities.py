@@ -30,6 +30,7 @@ class StorageCapabilities:
     checksums: bool | None = None
     stable_ids: bool | None = None
     times: bool | None = None
+    renames: bool | None = None
 
     def as_dict(self) -> dict[str, object]:
         """For ``status``: plain values, unknown ones as None."""

@@ -128,6 +128,7 @@ class Core:
     ) -> None:
         """``engine_options``: what differs from a mount's; room and locks are wired here."""
         self.book = CapabilityBook()
+        view.learn_into(self.book)
         self.content = ContentStore(
             cache_folder,
             view.data,

@@ -180,7 +180,8 @@ class Entry:
     ``permissions`` holds the names of CS3 ResourcePermissions that are true; None means that the server said nothing
     (absent is not "all false"). ``anchor`` is set where the entry's content lives under a root of its own (a share);
     otherwise it is found under its parent's location. ``is_processing`` marks content that cannot be fetched yet
-    (OpenCloud answers GET 500 meanwhile).
+    (OpenCloud answers GET 500 meanwhile). ``is_vague`` marks an entry of a listing whose size and time are not known: they are asked for
+    when somebody looks at it.
     """
 
     name: str
@@ -197,6 +198,7 @@ class Entry:
     lock: LockInfo | None = None
     is_processing: bool = False
     anchor: Root | None = None
+    is_vague: bool = False
 
     @property
     def version(self) -> ContentVersion:

@@ -412,7 +412,7 @@ class MetadataCache:
         self._resize(at, listing)
         for name in listing.names:
             entry = listing.names[name]
-            if entry.anchor is not None:
+            if entry.anchor is not None and not entry.is_vague:
                 self._remember(Location(entry.anchor), _Known(entry, listing.number, listing.arrived))
 
     def _resize(self, at: Location, listing: _Listing) -> None:

@@ -276,13 +276,13 @@ class CommitEngine:
         source: Location,
         source_entry: Entry,
         destination: Location,
-        destination_entry: Entry,
+        destination_entry: Entry | None,
         *,
         source_session: WriteSession | None = None,
         source_lock: Lock | None = None,
         destination_lock: Lock | None = None,
     ) -> Entry:
-        """rename(2) of a file onto an existing one. Returns the destination's entry afterwards; see ``replacing`` for what is kept.
+        """rename(2) of a file onto an existing one, or (``destination_entry`` None) to a new name where the storage cannot rename. Returns the destination's entry afterwards; see ``replacing`` for what is kept.
 
         The caller has sent the source's own writes before, and abandons a session of the destination afterwards.
 

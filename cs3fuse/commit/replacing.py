@@ -31,6 +31,7 @@ from cs3fuse.commit.verdict import same_version
 from cs3fuse.errors import (
     BusyError,
     ConflictError,
+    CrossStorageError,
     Cs3FuseError,
     DeadlineError,
     ExistsError,
@@ -54,12 +55,12 @@ _MAYBE_DONE = (OutcomeUnknownError, DeadlineError, ServerError)
 
 @dataclass(frozen=True, slots=True)
 class Names:
-    """Who replaces whom: locations, the versions that were seen, and our locks on them."""
+    """Who replaces whom: locations, the versions that were seen (destination: None for a new name), and our locks on them."""
 
     source: Location
     source_entry: Entry
     destination: Location
-    destination_entry: Entry
+    destination_entry: Entry | None
     source_lock: Lock | None = None
     destination_lock: Lock | None = None
 
@@ -95,15 +96,22 @@ class Replacer:
         Raises: ConflictError: the destination is not the version that was seen; whatever keeps the server from doing it. Then the source
         has all its bytes, and the destination is the old or the new version, whole, or the journal completes it.
         """
-        if names.source_entry.size <= self._upload_bound:
+        if names.destination_entry is None or names.source_entry.size <= self._upload_bound:
             return await self._by_upload(names)
-        return await self._by_move(names)
+        try:
+            return await self._by_move(names, names.destination_entry)
+        except CrossStorageError:  # it cannot rename at all
+            return await self._by_upload(names)
 
     # By upload
 
     async def _by_upload(self, names: Names) -> Entry:
         carrier = WriteSession(
-            self._host, names.destination, names.destination_entry, lock=SessionLock(lambda: names.destination_lock), created=False
+            self._host,
+            names.destination,
+            names.destination_entry,
+            lock=SessionLock(lambda: names.destination_lock),
+            created=names.destination_entry is None,
         )
         generation = await self._fetch_source(names)
         carrier.restore(generation)
@@ -199,18 +207,18 @@ class Replacer:
 
     # By the server's Move
 
-    async def _by_move(self, names: Names) -> Entry:
+    async def _by_move(self, names: Names, replaced: Entry) -> Entry:
         found = await self._tree.stat(names.destination)
-        if not same_version(names.destination_entry, found):
+        if not same_version(replaced, found):
             raise ConflictError(f"{names.destination} was changed by somebody else.", path=str(names.destination))
         try:
             await self._move(names.source, names.destination, names.source_lock, size=names.source_entry.size)
         except (ExistsError, ServerError, UnsupportedError) as exc:
             _LOG.debug("the server does not move over a file, doing it in steps", path=str(names.destination), reason=str(exc))
-            await self._by_steps(names)
+            await self._by_steps(names, replaced)
         return await self._tree.stat(names.destination)
 
-    async def _by_steps(self, names: Names) -> None:
+    async def _by_steps(self, names: Names, replaced: Entry) -> None:
         aside = names.destination.parent.child(f".{uuid.uuid4().hex[:12]}.cs3fuse-aside")
         now = time.time()
         record = CommitRecord(
@@ -232,7 +240,7 @@ class Replacer:
         self._busy.add(record.id)
         failure: Cs3FuseError | None = None
         try:
-            await self._move(names.destination, aside, names.destination_lock, size=names.destination_entry.size)
+            await self._move(names.destination, aside, names.destination_lock, size=replaced.size)
             await self._move(names.source, names.destination, names.source_lock, size=names.source_entry.size)
         except Cs3FuseError as exc:
             failure = exc

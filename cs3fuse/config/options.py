@@ -57,6 +57,17 @@ class MountOptions(BaseSettings):
         "home",
         description="What a SOURCE without a path shows: everything that is yours and was shared with you, in folders, or your home alone.",
     )
+    ocm_mount: str = Field(
+        "",
+        description="Path under which this gateway serves what other sites share (/ocm-received, /ocm); it cannot be found out. Without it "
+        "the entries of mesh/ cannot be opened.",
+    )
+    site_timeout_s: float = Field(
+        10.0,
+        ge=1,
+        le=600,
+        description="Longest time that a call to another site may take; then it counts as away and is asked again in the background.",
+    )
     list_timeout_s: float = Field(10.0, ge=1, le=600, description="Longest time that the list of a folder of shares may take.")
 
     cache_folder: Path | None = Field(None, description="Folder of cached content; default: one per mount in XDG_CACHE_HOME.")

@@ -20,7 +20,7 @@ from cs3fuse.mesh.names import NameBook
 from cs3fuse.mesh.namespace import assign
 from cs3fuse.mesh.roots import RootTable, placeholder
 from cs3fuse.mesh.sites import read_only
-from cs3fuse.model import Entry, Kind, Location, VirtualRoot
+from cs3fuse.model import Entry, Kind, VirtualRoot
 
 _log = structlog.get_logger(__name__)
 
@@ -162,6 +162,6 @@ def entry_of(name: str, member: Member) -> Entry:
     site = member.grant.site
     if site is None or not site.breaker.is_open:
         return entry
-    if site.remembered(Location(member.root)) is None and site.remembered_listing(Location(member.root)) is None:
+    if not site.is_known:
         return placeholder(entry, site.breaker.reason)
     return replace(read_only(entry), metadata={"cs3.error": site.breaker.reason})

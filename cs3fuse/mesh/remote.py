@@ -5,10 +5,28 @@ Holds no state of its own. ``cache``, ``commit`` and ``locks`` call it through t
 
 from __future__ import annotations
 
+import trio
+
 from cs3fuse.errors import AccessDeniedError, UnsupportedError
 from cs3fuse.mesh.roots import Grant, RootTable
 from cs3fuse.model import ByteRange, Entry, Location, Lock, LockInfo, VirtualRoot
 from cs3fuse.ports import Expectation, Fetched, Sink, UploadSource
+
+
+class _Awaited:
+    """A sink that ends a scope's deadline when the first byte arrives. Called from a transfer thread."""
+
+    def __init__(self, sink: Sink, scope: trio.CancelScope) -> None:
+        self._sink = sink
+        self._scope: trio.CancelScope | None = scope
+        self._token = trio.lowlevel.current_trio_token()
+
+    def write(self, offset: int, data: memoryview) -> None:
+        """See the port."""
+        scope, self._scope = self._scope, None
+        if scope is not None:
+            self._token.run_sync_soon(setattr, scope, "deadline", float("inf"))
+        self._sink.write(offset, data)
 
 
 class MeshData:
@@ -25,9 +43,12 @@ class MeshData:
         if site is None:
             return await grant.remote.data.fetch(at, wanted, sink, expected=expected)
         site.check(at)
-        async with site.transfers:
-            site.check(at)
-            return await grant.remote.data.fetch(at, wanted, sink, expected=expected)
+        # Until the first byte a frozen site looks like a slow one; afterwards the client watches the progress.
+        with trio.CancelScope(deadline=trio.current_time() + site.call_s) as scope:
+            async with site.transfers:
+                site.check(at)
+                return await grant.remote.data.fetch(at, wanted, _Awaited(sink, scope), expected=expected)
+        raise site.timed_out(at)
 
     async def upload(self, at: Location, source: UploadSource, *, expect: Expectation, lock: Lock | None = None) -> str | None:
         """See the port. Another site's PUT 401 for a share that was taken back is EACCES: the client does not sign in for it."""

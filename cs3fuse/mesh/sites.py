@@ -1,6 +1,6 @@
 """Another site behind a share: how long it may take, how much it may take, and what is known of it while it is away.
 
-Owns, for each OCM root, a breaker, limits on what runs at once, and the last entries and listings. ``mesh.remote`` makes every call to
+Owns, for each OCM root, a breaker, limits on what runs at once, and the last entries. ``mesh.remote`` makes every call to
 such a root through ``Site.call``; ``probe`` runs as a service. A gateway asks the other site during the call and has no limit of its own
 (measured: 30 to 60 s when packets are dropped, none at all when it is frozen), so here is where waiting ends. Trio thread only.
 """
@@ -27,6 +27,8 @@ T = TypeVar("T")
 _CALLS_AT_ONCE = 8
 _TRANSFERS_AT_ONCE = 4
 _REMEMBERED = 20_000
+LONGEST_PROBE_WAIT_S = 10.0
+"""With the longest pause between probes this keeps the promise that a site is seen to be back within 30 s."""
 _TICK_S = 1.0
 READING = frozenset({"get_path", "initiate_file_download", "list_container", "stat"})
 
@@ -36,7 +38,7 @@ class Limits:
     """How long a call to another site may take, in seconds; a transfer ends by lack of progress instead."""
 
     call_s: float = 10.0
-    probe_s: float = 10.0
+    probe_s: float = LONGEST_PROBE_WAIT_S
 
 
 class Site:
@@ -52,9 +54,11 @@ class Site:
         self._calls = trio.CapacityLimiter(_CALLS_AT_ONCE)
         self.transfers = trio.CapacityLimiter(_TRANSFERS_AT_ONCE)
         self._entries: cachetools.LRUCache[Location, Entry] = cachetools.LRUCache(_REMEMBERED)
-        self._listings: cachetools.LRUCache[Location, Sequence[Entry]] = cachetools.LRUCache(
-            _REMEMBERED, lambda listing: len(listing) + 1
-        )
+
+    @property
+    def call_s(self) -> float:
+        """How long a call may take, in seconds."""
+        return self._limits.call_s
 
     # -- calls -------------------------------------------------------------------------------------------------------
 
@@ -138,9 +142,7 @@ class Site:
         self._entries[at] = entry
 
     def remember_listing(self, at: Location, entries: Sequence[Entry]) -> None:
-        """What a listing said."""
-        if len(entries) < _REMEMBERED:
-            self._listings[at] = entries
+        """What a listing said of each name."""
         for entry in entries:
             self._entries[at.child(entry.name)] = entry
 
@@ -148,18 +150,16 @@ class Site:
         """We changed it: what was known is not true any more."""
         for location in [other for other in self._entries if other.is_below(at)]:
             del self._entries[location]
-        for location in [other for other in self._listings if other.is_below(at) or other == at.parent]:
-            del self._listings[location]
 
     def remembered(self, at: Location) -> Entry | None:
         """The last entry, for reading only; None if there is none."""
         entry = self._entries.get(at)
         return None if entry is None else read_only(entry)
 
-    def remembered_listing(self, at: Location) -> list[Entry] | None:
-        """The last listing, for reading only; None if there is none."""
-        entries = self._listings.get(at)
-        return None if entries is None else [read_only(entry) for entry in entries]
+    @property
+    def is_known(self) -> bool:
+        """Whether anything below it is remembered, so that its cached content may be read."""
+        return bool(self._entries)
 
 
 def read_only(entry: Entry) -> Entry:

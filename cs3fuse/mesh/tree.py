@@ -12,6 +12,7 @@ from typing import TypeVar
 
 import trio
 
+from cs3fuse.capabilities import CapabilityBook, LockSupport
 from cs3fuse.errors import (
     AccessDeniedError,
     CrossStorageError,
@@ -42,6 +43,8 @@ class MeshTree:
         self._home = home
         self._folders = {folder.name: folder for folder in folders}
         self._started_ns = started_ns
+        self.book: CapabilityBook | None = None
+        """Where it is written down that other sites have no ranges, locks, renames and stable ids."""
 
     @property
     def folders(self) -> Mapping[str, Folder]:
@@ -73,6 +76,7 @@ class MeshTree:
             return grant.restricted(remembered)
         if site is not None:
             site.remember(at, entry)
+            self._note_weakness(entry)
         return grant.restricted(entry)
 
     async def list(self, at: Location) -> Sequence[Entry]:
@@ -82,21 +86,26 @@ class MeshTree:
         grant = self._table.of(at)
         site = grant.site
         grant.require("list_container", at)
-        try:
-            entries = await self._ask(grant, at, lambda: grant.remote.tree.list(at))
-        except _AWAY:
-            remembered = site.remembered_listing(at) if site is not None else None
-            if remembered is None:
-                raise
-            return [grant.restricted(entry) for entry in remembered]
+        # Not from memory while the site is away: names that it has by now would count as absent.
+        entries = await self._ask(grant, at, lambda: grant.remote.tree.list(at))
         if site is not None:
             site.remember_listing(at, entries)
+            for entry in entries[:1]:
+                self._note_weakness(entry)
         return [grant.restricted(entry) for entry in entries]
 
     async def _ask(self, grant: Grant, at: Location, question: Callable[[], Awaitable[T]]) -> T:
         if grant.site is None:
             return await question()
         return await grant.site.call(question, at)
+
+    def _note_weakness(self, entry: Entry) -> None:
+        """What no site behind Reva's OCM storage can do (measured), so that nobody finds it out by failing."""
+        if self.book is not None and entry.storage_id:
+            record = self.book.of(entry.storage_id)
+            record.ranges = record.stable_ids = record.renames = record.conditional_uploads = False
+            record.checksums = record.times = record.etag_propagation = False
+            record.locks = LockSupport.NONE
 
     async def _stat_virtual(self, at: Location) -> Entry:
         if at.root == TOP:

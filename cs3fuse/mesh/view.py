@@ -13,6 +13,7 @@ from pathlib import Path
 import structlog
 import trio
 
+from cs3fuse.capabilities import CapabilityBook
 from cs3fuse.client.channel import parse_source
 from cs3fuse.client.session import Cs3Client
 from cs3fuse.client.sharing import Sharing
@@ -22,9 +23,10 @@ from cs3fuse.mesh.folders import Folder
 from cs3fuse.mesh.given import GivenBook
 from cs3fuse.mesh.members import SharesSource, Source, SpacesSource
 from cs3fuse.mesh.names import NameBook
+from cs3fuse.mesh.ocm import OcmSource
 from cs3fuse.mesh.remote import MeshData, MeshLocks
 from cs3fuse.mesh.roots import RootTable
-from cs3fuse.mesh.sites import probe_forever
+from cs3fuse.mesh.sites import LONGEST_PROBE_WAIT_S, Limits, probe_forever
 from cs3fuse.mesh.tree import TOP, MeshTree
 from cs3fuse.model import Location, Root
 from cs3fuse.ports import RemoteData, RemoteLocks, RemoteTree
@@ -61,6 +63,11 @@ class View:
         task_status.started()
         await probe_forever(self._table.sites)
 
+    def learn_into(self, book: CapabilityBook) -> None:
+        """Where what is known of storages is written down."""
+        if self.mesh is not None:
+            self.mesh.book = book
+
     def path_of(self, root: Root) -> str | None:
         """Where a root is below the mount point, None if it is not shown."""
         return self.mesh.path_of(root) if self.mesh is not None else None
@@ -81,7 +88,8 @@ async def open_view(client: Cs3Client, options: MountOptions, state_folder: Path
         home = None
     table = RootTable(client)
     names = NameBook(state_folder)
-    sources: Sequence[Source] = (SpacesSource(client), SharesSource(client))
+    limits = Limits(call_s=options.site_timeout_s, probe_s=min(options.site_timeout_s, LONGEST_PROBE_WAIT_S))
+    sources: Sequence[Source] = (SpacesSource(client), SharesSource(client), OcmSource(client, options.ocm_mount, limits))
     folders = [Folder(source, table, names, limit_s=options.list_timeout_s) for source in sources]
     return View(client, Location(TOP), MeshTree(table, home, folders, started_ns=time.time_ns()), table)
 

@@ -63,14 +63,18 @@ class Renaming:
         target_node = state.inodes.child(new_parent, new_name)
         await self._settle_writes(destination)
         target = await state.stat_or_none(destination, fresh=True)
-        if target is None:
+        if target is None and not self._is_renamed_by_upload(entry):
             await self._move(source, destination)
-        elif no_replace:
+        elif target is not None and no_replace:
             raise ExistsError(f"{destination} exists.", path=str(destination))
         else:
             await self._rename_over(source, entry, node, destination, target, target_node)
         self._renamed(parent, name, new_parent, new_name)
         await take_again(state.leases, destination)
+
+    def _is_renamed_by_upload(self, entry: Entry) -> bool:
+        """A file on a storage that cannot rename (OCM): under its new name it is another file. Folders are left to mv."""
+        return entry.kind is Kind.FILE and self._state.book.of(entry.storage_id).renames is False
 
     async def _settle_writes(self, at: Location) -> None:
         """Have the server know what was written here before its name changes, so that one rule serves all cases."""
@@ -91,19 +95,26 @@ class Renaming:
             state.metadata.forget(destination, subtree=True)
 
     async def _rename_over(
-        self, source: Location, entry: Entry, node: Node | None, destination: Location, target: Entry, target_node: Node | None
+        self,
+        source: Location,
+        entry: Entry,
+        node: Node | None,
+        destination: Location,
+        target: Entry | None,
+        target_node: Node | None,
     ) -> None:
         state = self._state
         if entry.kind is Kind.DIRECTORY:
-            if target.kind is not Kind.DIRECTORY:
+            if target is not None and target.kind is not Kind.DIRECTORY:
                 raise NotDirectoryError(f"{destination} is not a directory.", path=str(destination))
             await self._making.require_empty(destination)
             await self._making.delete(destination)
             await self._move(source, destination)
             return
-        if target.kind is Kind.DIRECTORY:
-            raise IsDirectoryError(f"{destination} is a directory.", path=str(destination))
-        await refuse_foreign(state.leases, destination, target)
+        if target is not None:
+            if target.kind is Kind.DIRECTORY:
+                raise IsDirectoryError(f"{destination} is a directory.", path=str(destination))
+            await refuse_foreign(state.leases, destination, target)
         # The source's own lock ends with its name; EOS would not even let its holder delete it.
         if await state.leases.settle(source) is not None:
             await state.leases.unlock(source)

@@ -116,7 +116,7 @@ class VfsState:
     def attributes(self, node: Node, entry: Entry) -> Attributes:
         """What stat shows: the open version with its unsent writes where the file is open, else the entry."""
         file = self.open_files.get(node.ino)
-        shown = attributes_of(node.ino, entry, self.options.owner, self.options.attribute_valid_s)
+        shown = attributes_of(node.ino, entry, self.options.owner, 0.0 if entry.is_vague else self.options.attribute_valid_s)
         if file is None or file.entry is None:
             return shown
         session = file.session

@@ -76,7 +76,9 @@ class Tree:
         file = self._state.open_files.get(known.ino) if known is not None else None
         if file is not None and file.session is not None and file.session.base is None and file.entry is not None:
             return file.entry
-        return await self._state.metadata.stat(at)
+        entry = await self._state.metadata.stat(at)
+        # A listing of shared files of other sites does not know their sizes; here somebody wants to know.
+        return await self._state.metadata.stat(at, fresh=True) if entry.is_vague else entry
 
     async def _remembered(self, node: Node) -> Attributes:
         attributes = await self.getattr(node.ino)
