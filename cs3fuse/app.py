@@ -17,6 +17,7 @@ import trio
 
 from cs3fuse.auth.secrets import Secret
 from cs3fuse.cache.metadata import MetadataCache
+from cs3fuse.commit.engine import EngineOptions
 from cs3fuse.config import folders
 from cs3fuse.config.options import MountOptions
 from cs3fuse.control.commands import commands
@@ -76,7 +77,12 @@ class Mount:
         state_folder: Path,
         cache_folder: Path,
     ) -> None:
-        core = Core(options, view, identity, state_folder, cache_folder)
+        engine = EngineOptions(
+            mode=options.commit,
+            workers=options.upload_workers,
+            on_server=lambda at, entry: self.metadata.put(at, entry),  # noqa: PLW0108 the cache is made below
+        )
+        core = Core(options, view, identity, state_folder, cache_folder, engine_options=engine)
         self._core = core
         self.book, self.content, self.leases, self.commits = core.book, core.content, core.leases, core.commits
         About.of(options, mount_point, core.identity).write(state_folder)

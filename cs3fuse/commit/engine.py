@@ -53,6 +53,10 @@ def _lock_of(lease: LeaseLike) -> Lock | None:
     return lease.lock
 
 
+def _nobody_to_tell(_at: Location, _entry: Entry) -> None:
+    """For engines without a metadata cache."""
+
+
 @dataclass(slots=True)
 class EngineOptions:
     """``mode``: what close waits for. ``workers``: uploads at a time. ``queue_bound``: files that may wait in mode "background".
@@ -61,6 +65,7 @@ class EngineOptions:
     ``recovery_limit_s``: how long a start waits for the journal; what is not sent by then goes on in the background.
     ``make_room`` is asked to free local disk space before a write fails for want of it; True if it freed some.
     ``lock_of`` gives the lock that an earlier run left on a file, for the commits that are replayed.
+    ``on_server`` is told of each commit what stands on the server now: nobody may wait for it in mode "background".
     """
 
     mode: Literal["close", "background"] = "close"
@@ -72,6 +77,7 @@ class EngineOptions:
     recovery_limit_s: float = 60.0
     make_room: Callable[[int], Awaitable[bool]] = no_room
     lock_of: Callable[[Location], Lock | None] = _no_lock_at
+    on_server: Callable[[Location, Entry], None] = _nobody_to_tell
     wall_clock: Callable[[], float] = time.time
 
 
@@ -147,7 +153,7 @@ class CommitEngine:
             self._book,
             journal,
             workers=self._options.workers,
-            options=SenderOptions(self._username, in_background, self._watch, self._options.wall_clock),
+            options=SenderOptions(self._username, in_background, self._watch, self._options.on_server, self._options.wall_clock),
         )
         host = SessionHost(
             folder=folder.staged,

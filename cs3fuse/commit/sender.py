@@ -67,12 +67,14 @@ _MICROSECOND_NS = 1000
 @dataclass(slots=True)
 class SenderOptions:
     """``username`` goes into the names of conflict copies; ``is_background``: the journal's word counts; ``watch`` is told of each
-    commit: with the entry if an upload broke off before one went through, with None if there is nothing to doubt.
+    commit: with the entry if an upload broke off before one went through, with None if there is nothing to doubt. ``on_server`` is
+    told what stands on the server now, conflict copies too.
     """
 
     username: str
     is_background: bool
     watch: Callable[[Location, Entry | None], None]
+    on_server: Callable[[Location, Entry], None]
     wall_clock: Callable[[], float] = time.time
 
 
@@ -227,6 +229,7 @@ class Sender:
         is_doubtful = committed.was_unknown and not self._book.of(committed.entry.storage_id).conditional_uploads
         self._options.watch(session.at, committed.entry if is_doubtful else None)
         staged = session.settle(generation, committed.entry)
+        self._options.on_server(session.at, committed.entry)
         await self._give_away(staged, committed, generation)
         if session.conflict is not None:
             raise ConflictError(
@@ -312,6 +315,7 @@ class Sender:
         _LOG.warning("our bytes were stored beside the original", path=str(note.at), copy=str(copy_at))
         session.conflict = note
         staged = session.settle(generation, committed.entry, diverted_to=copy_at)
+        self._options.on_server(copy_at, committed.entry)
         await self._give_away(staged, committed, generation)
 
     async def _keep(self, session: WriteSession, generation: Generation, error: Cs3FuseError) -> None:

@@ -282,14 +282,18 @@ class Files:
     async def fsync(self, fh: Fh) -> None:
         """fsync(2): everything written through any handle of the file is on the server; a new file is locked from then on."""
         file = self._handle(fh).file
-        await self._commit(file)
+        await self._commit(file, to_server=True)
         await self._opener.lock_created(file)
 
-    async def _commit(self, file: OpenFile) -> None:
+    async def _commit(self, file: OpenFile, *, to_server: bool = False) -> None:
+        """Commit what was written; ``to_server``: also in mode "background", where close(2) is content with the journal."""
         session, node = file.session, file.node
         if session is None or not session.is_dirty or not node.is_linked:
             return
-        entry = await session.commit()
+        entry = await session.commit(to_server=to_server)
+        if session.is_dirty:  # in the journal: what is read goes on coming from there
+            file.entry = entry
+            return
         self.committed(file, entry)
         wanted = file.wanted_mtime_ns
         if wanted is not None:

@@ -117,7 +117,8 @@ class Tree:
         file = self._state.open_files.get(ino)
         if file is not None and file.entry is not None and (file.session is not None or not node.is_linked):
             return node, file.entry
-        return node, await self._state.metadata.stat(node.location)
+        unsent = self._state.unsent(node.location)
+        return node, unsent.entry() if unsent is not None else await self._state.metadata.stat(node.location)
 
     # --- attributes --------------------------------------------------------------------------------------------------
 

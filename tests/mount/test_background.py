@@ -83,8 +83,11 @@ def test_state_of_an_open_file(control: ControlClient, mounted: MountProcess, wo
     with (work / "f").open("wb", buffering=0) as file:
         file.write(b"some bytes")
         assert state(work / "f") == "dirty"
-        os.fsync(file.fileno())
+        os.close(os.dup(file.fileno()))  # close(2) of another descriptor commits, and the file stays open
         assert state(work / "f") in {"queued", "uploading"}
+        os.fsync(file.fileno())  # waits for the server in every mode
+        assert state(work / "f") == "clean"
+        file.write(b", more bytes")
     mounted.run("flush", str(mounted.path))
     assert state(work / "f") == "clean"
 
