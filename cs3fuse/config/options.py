@@ -13,7 +13,7 @@ from types import MappingProxyType
 from typing import Any, Literal
 
 import platformdirs
-from pydantic import Field, SecretStr, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, EnvSettingsSource, InitSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 from cs3fuse.errors import BadRequestError
@@ -31,6 +31,15 @@ PROFILES: Mapping[str, Mapping[str, Any]] = MappingProxyType(
     }
 )
 """What a profile sets where nobody says otherwise; "notebook" is what the defaults below are made for."""
+
+
+class LinkOptions(BaseModel):
+    """A public link: a table ``[links.NAME]`` of the TOML file."""
+
+    model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
+
+    token: str
+    password: SecretStr = SecretStr("")
 
 
 class MountOptions(BaseSettings):
@@ -56,6 +65,10 @@ class MountOptions(BaseSettings):
     view: Literal["mesh", "home"] = Field(
         "home",
         description="What a SOURCE without a path shows: everything that is yours and was shared with you, in folders, or your home alone.",
+    )
+    links: dict[str, LinkOptions] = Field(
+        {},
+        description="Public links to show in links/: in the TOML file a table [links.NAME] with token and, if there is one, password.",
     )
     ocm_mount: str = Field(
         "",
@@ -156,6 +169,9 @@ def _read_toml(name: str) -> dict[str, Any]:
         ) from error
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise BadRequestError(f"{path} cannot be read as TOML: {error}.", path=str(path)) from error
-    if "secret" in values and path.stat().st_mode & 0o077:
+    holds_secret = "secret" in values or any(
+        isinstance(link, dict) and "password" in link for link in dict(values.get("links") or {}).values()
+    )
+    if holds_secret and path.stat().st_mode & 0o077:
         raise BadRequestError(f"{path} holds a secret but others may read it: chmod 600 {path}", path=str(path))
     return values

@@ -124,6 +124,7 @@ class MeshTree:
                 return folder.entry
             if folder is not None:
                 return await folder.find(at.rel)
+            self._refuse_unreachable(at.root)
         raise NotFoundError(f"There is no {at}.", path=str(at))
 
     async def _list_virtual(self, at: Location) -> Sequence[Entry]:
@@ -131,8 +132,16 @@ class MeshTree:
             return await self._list_top()
         folder = self._folders.get(at.root.name) if isinstance(at.root, VirtualRoot) and not at.rel else None
         if folder is None:
+            self._refuse_unreachable(at.root)
             raise NotFoundError(f"There is no {at}.", path=str(at))
         return await folder.list()
+
+    def _refuse_unreachable(self, root: Root) -> None:
+        """Say why there is nothing behind a member that has no root yet. Raises: UnavailableError."""
+        for folder in self._folders.values():
+            for _name, member in folder.members():
+                if member.root == root and member.problem:
+                    raise UnavailableError(member.problem, path=str(root))
 
     async def _list_top(self) -> Sequence[Entry]:
         """All folders at once: one slow list must not hold up the others."""

@@ -7,7 +7,6 @@ program only sees the ``Location`` of the top and the three ports.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 from pathlib import Path
 
 import structlog
@@ -21,6 +20,7 @@ from cs3fuse.config.options import MountOptions
 from cs3fuse.errors import NotFoundError
 from cs3fuse.mesh.folders import Folder
 from cs3fuse.mesh.given import GivenBook
+from cs3fuse.mesh.links import LinksSource
 from cs3fuse.mesh.members import SharesSource, Source, SpacesSource
 from cs3fuse.mesh.names import NameBook
 from cs3fuse.mesh.ocm import OcmSource
@@ -37,12 +37,15 @@ _log = structlog.get_logger(__name__)
 class View:
     """What is mounted: where its top is, the three ports behind it, and what a person may ask about sharing."""
 
-    def __init__(self, client: Cs3Client, top: Location, mesh: MeshTree | None, table: RootTable) -> None:
+    def __init__(
+        self, client: Cs3Client, top: Location, mesh: MeshTree | None, table: RootTable, links: LinksSource | None = None
+    ) -> None:
         self.client = client
         self.top = top
         self.mesh = mesh
         """The folders, None where the home or a path alone is shown."""
         self._table = table
+        self._links = links
         self.given = GivenBook(client.sharing)
         self.tree: RemoteTree = mesh if mesh is not None else client.tree
         self.data: RemoteData = MeshData(table) if mesh is not None else client.data
@@ -56,12 +59,16 @@ class View:
     @property
     def sent_bytes(self) -> int:
         """Bytes that uploads sent since the start."""
-        return self.client.data.sent_bytes
+        return self.client.data.sent_bytes + (self._links.sent_bytes if self._links is not None else 0)
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Ask sites that are away whether they are back, until cancelled."""
         task_status.started()
-        await probe_forever(self._table.sites)
+        try:
+            await probe_forever(self._table.sites)
+        finally:
+            if self._links is not None:
+                self._links.close()
 
     def learn_into(self, book: CapabilityBook) -> None:
         """Where what is known of storages is written down."""
@@ -89,9 +96,12 @@ async def open_view(client: Cs3Client, options: MountOptions, state_folder: Path
     table = RootTable(client)
     names = NameBook(state_folder)
     limits = Limits(call_s=options.site_timeout_s, probe_s=min(options.site_timeout_s, LONGEST_PROBE_WAIT_S))
-    sources: Sequence[Source] = (SpacesSource(client), SharesSource(client), OcmSource(client, options.ocm_mount, limits))
+    sources: list[Source] = [SpacesSource(client), SharesSource(client), OcmSource(client, options.ocm_mount, limits)]
+    links = LinksSource(client.gateway, options.links) if options.links else None
+    if links is not None:
+        sources.append(links)
     folders = [Folder(source, table, names, limit_s=options.list_timeout_s) for source in sources]
-    return View(client, Location(TOP), MeshTree(table, home, folders, started_ns=time.time_ns()), table)
+    return View(client, Location(TOP), MeshTree(table, home, folders, started_ns=time.time_ns()), table, links)
 
 
 async def open_root(client: Cs3Client, source: str) -> Location:

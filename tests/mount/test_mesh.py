@@ -7,6 +7,8 @@ import json
 import os
 import shutil
 import stat
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -219,3 +221,45 @@ def test_expired_shares_do_not_show(site: Site, marie: MountProcess) -> None:
         einstein.run("share", str(folder), "--with", "marie", "--until", soon.isoformat(timespec="seconds"))
         eventually(lambda: "brief" in names(marie.path / "shares"), 5)
         eventually(lambda: "brief" not in names(marie.path / "shares"), 12)
+
+
+def test_links_of_the_configuration(site: Site, marie: MountProcess, tmp_path: Path) -> None:
+    """A viewer's and an editor's link with passwords, and one that cannot be used, beside each other."""
+    with site.mount("einstein") as einstein:
+        tokens = {}
+        for role in ("viewer", "editor"):
+            folder = einstein.path / "home" / f"linked-{role}"
+            folder.mkdir()
+            (folder / "f").write_text("f")
+            done = subprocess.run(
+                [sys.executable, "-m", "cs3fuse", "link", str(folder), "--role", role, "--password"],
+                env=einstein.environment(), input="S3cret-word!\n", capture_output=True, text=True, timeout=60, check=True,
+            )  # fmt: skip
+            tokens[role] = done.stdout.strip()
+    toml = tmp_path / "links.toml"
+    toml.write_text(
+        f'source = "{site.gateway.source()}"\nview = "mesh"\n'
+        + "".join(f'[links.{role}]\ntoken = "{token}"\npassword = "S3cret-word!"\n' for role, token in tokens.items())
+        + f'[links.wrong]\ntoken = "{tokens["viewer"]}"\npassword = "other"\n[links.none]\ntoken = "nothing"\n'
+    )
+    toml.chmod(0o600)
+    with MountProcess(str(toml), site.folder / "links", "richard") as richard:
+        links = richard.path / "links"
+        assert names(links) == {"viewer", "editor", "wrong", "none"}
+        assert not _error(links / "viewer")
+        assert (links / "viewer" / "f").read_text() == "f"
+        refused(errno.EACCES, lambda: (links / "viewer" / "f").write_text("x"))
+        (links / "editor" / "f").write_text("written through a link")
+        assert (site.gateway.root / "einstein" / "linked-editor" / "f").read_text() == "written through a link"
+        for name in ("wrong", "none"):
+            assert stat.S_IMODE((links / name).lstat().st_mode) == 0
+            assert b"link cannot be used" in os.getxattr(links / name, "user.cs3.error")
+            with pytest.raises(OSError):
+                os.listdir(links / name)
+
+
+def _error(path: Path) -> str:
+    try:
+        return os.getxattr(path, "user.cs3.error").decode()
+    except OSError:
+        return ""
