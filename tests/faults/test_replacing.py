@@ -19,6 +19,12 @@ PASSING: list[dict[str, Any]] = [
 ]
 
 
+@pytest.fixture(params=["reva", "opencloud"])
+def profile(request: pytest.FixtureRequest) -> str:
+    """EOS takes the way of Reva here."""
+    return str(request.param)
+
+
 async def rename(desk: Desk, source: str, destination: str) -> int:
     try:
         await desk.calls.rename(source, destination)
