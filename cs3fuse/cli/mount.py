@@ -12,7 +12,7 @@ import typer
 
 from cs3fuse.cli import signing
 from cs3fuse.cli.words import Unsent, absolute, files, say
-from cs3fuse.errors import Cs3FuseError
+from cs3fuse.errors import BadRequestError, Cs3FuseError
 
 if TYPE_CHECKING:
     from cs3fuse.auth.secrets import Secret
@@ -23,10 +23,13 @@ _START_TIMEOUT_S = 120.0
 
 def mount(
     source: Annotated[
-        str, typer.Argument(help="cs3://HOST:PORT[/path], cs3+plain://HOST:PORT[/path], or the name of a TOML file.")
-    ],
-    mount_point: Annotated[Path, typer.Argument(help="An empty folder.")],
+        str | None, typer.Argument(help="cs3://HOST:PORT[/path], cs3+plain://HOST:PORT[/path], or the name of a TOML file.")
+    ] = None,
+    mount_point: Annotated[Path | None, typer.Argument(help="An empty folder.")] = None,
     *,
+    everything: Annotated[
+        bool, typer.Option("--all", help="Mount every TOML file of the configuration folder that names a mount_point.")
+    ] = False,
     profile: Annotated[
         str | None, typer.Option(help="notebook, analysis or shared: sets groups of options that are not given.")
     ] = None,
@@ -63,7 +66,17 @@ def mount(
         },
         option,
     )
+    if everything:
+        if source is not None:
+            raise BadRequestError("--all takes its sources and mount points from the configuration folder: name none.")
+        _mount_all(given)
+        return
+    if source is None:
+        raise BadRequestError("Name what to mount and where: cs3fuse mount SOURCE MOUNTPOINT.")
     options = signing.load(source, given)
+    mount_point = mount_point or options.mount_point
+    if mount_point is None:
+        raise BadRequestError(f"Name the folder to mount at: cs3fuse mount {source} MOUNTPOINT, or mount_point in the TOML file.")
     mount_point = absolute(mount_point)
     check_mount_point(mount_point)
     secret = FixedSecret(_read_fd(secret_fd)) if secret_fd is not None else signing.secret_for(options)
@@ -76,6 +89,39 @@ def mount(
         return
     _start_daemon(source, mount_point, {**given, "user": options.user}, secret)
     say(f"{options.source} is mounted at {mount_point}. Unmount with: cs3fuse umount {mount_point}")
+
+
+def _mount_all(given: dict[str, Any]) -> None:
+    """One process per server, so that none can hurt another. What is mounted already is left alone.
+
+    Raises: Cs3FuseError when something could not be mounted, after the others were.
+    """
+    from cs3fuse.config.options import config_folder
+    from cs3fuse.kernel.mounts import check_mount_point, our_mount_points
+
+    failures: list[str] = []
+    found = sorted(config_folder().glob("*.toml"))
+    for path in found:
+        try:
+            options = signing.load(str(path), given)
+            if options.mount_point is None:
+                failures.append(f"{path.name}: it names no mount_point")
+                continue
+            mount_point = absolute(options.mount_point.expanduser())
+            if mount_point in our_mount_points():
+                say(f"{mount_point} is mounted already.")
+                continue
+            mount_point.mkdir(parents=True, exist_ok=True)
+            check_mount_point(mount_point)
+            _start_daemon(str(path), mount_point, {**given, "user": options.user}, signing.secret_for(options))
+        except (Cs3FuseError, OSError) as error:
+            failures.append(f"{path.name}: {error}")
+        else:
+            say(f"{options.source} is mounted at {mount_point}.")
+    if not found:
+        raise BadRequestError(f"There is no TOML file in {config_folder()}.")
+    if failures:
+        raise Cs3FuseError(f"{len(failures)} of {len(found)} could not be mounted. {'; '.join(failures)}")
 
 
 def _read_fd(fd: int) -> str:

@@ -62,6 +62,9 @@ class MountOptions(BaseSettings):
     tls_ca: Path | None = Field(None, description="PEM file with the CA that signed the servers' certificates.")
     tls_insecure: bool = Field(False, description="Do not verify certificates, neither for gRPC nor for data. For tests only.")
 
+    mount_point: Path | None = Field(
+        None, description="Where a TOML file is mounted by ``cs3fuse mount --all``, or without MOUNTPOINT."
+    )
     view: Literal["mesh", "home"] = Field(
         "home",
         description="What a SOURCE without a path shows: everything that is yours and was shared with you, in folders, or your home alone.",
