@@ -257,13 +257,17 @@ class LeaseManager:
         """Learn what locks are worth here, and hold one then (unless there are none, or a lock of our own was in the way)."""
         now = self.now()
         wanted = lease.machine.proposal(now)
+        self._announce(lease.at, wanted)
         try:
             support, held = await probe(self._locks, lease.at, wanted, _new_lock_id())
         except LockedError as exc:
+            self._withdraw(lease.at)
             if self.is_own(lease.at, exc.lock):
                 return LockSupport.FULL
             raise self.met(lease.at, exc) from exc
-        if held is not None:
+        if held is None:
+            self._withdraw(lease.at)
+        else:
             lease.machine.lock_id = held.lock_id
             self._granted(lease, held, now)
         _LOG.info("probed locks", storage=lease.entry.storage_id, support=support.value)
@@ -274,6 +278,7 @@ class LeaseManager:
         wanted = lease.machine.proposal(now)
         if is_weak:
             await self._refuse_foreign(lease)
+        self._announce(lease.at, wanted)
         try:
             await self._locks.set_lock(lease.at, wanted)
         except (LockedError, *_NOT_ANSWERED) as exc:
@@ -281,15 +286,27 @@ class LeaseManager:
         else:
             failure = None
         if isinstance(failure, LockedError):
+            self._withdraw(lease.at)
             await self._take_over(lease, failure)
             return
         if failure is not None:
             found = await self._locks.get_lock(lease.at)
             if found is None or found.lock_id != wanted.lock_id:
+                self._withdraw(lease.at)
                 raise failure
         if is_weak:
             await self._refuse_foreign(lease)
         self._granted(lease, wanted, now)
+
+    def _announce(self, at: Location, wanted: Lock) -> None:
+        """Before a lock is asked for: its answer may find nobody alive, and the next start must know it as ours."""
+        if at not in self._stale:
+            self._registry.add(at, wanted)
+
+    def _withdraw(self, at: Location) -> None:
+        """The server did not grant what was announced."""
+        if at not in self._stale:
+            self._registry.remove(at)
 
     async def _refuse_foreign(self, lease: Lease) -> None:
         """Where SetLock overwrites: look whose lock it is. Raises: LockedError."""

@@ -474,3 +474,40 @@ async def test_lost_answer_of_set_lock_is_settled(
             with pytest.raises(OutcomeUnknownError):
                 await manager.acquire(AT, entry(server))
             assert manager.held() == []
+
+
+@pytest.mark.parametrize("is_known", [True, False], ids=["known", "probed"])
+async def test_killed_before_the_answer_knows_its_lock(
+    managing: Managing, server: FakeServer, book: CapabilityBook, tmp_path: Path, is_known: bool, autojump_clock: MockClock
+) -> None:
+    """The server grants the lock and nobody is left to hear it: the next start releases it, so that it keeps nobody out."""
+    if not is_known:
+        book.of("store").locks = None
+    left = tmp_path / "left"
+
+    def kill(moment: str) -> None:
+        if moment == "after set_lock" and not left.exists():
+            left.write_bytes((tmp_path / "locks").read_bytes())
+
+    async with managing() as manager:
+        server.watch = kill
+        assert await manager.acquire(AT, entry(server)) is not None
+        server.watch = None
+    assert server.files["a.txt"].locked_by is not None
+    async with managing(state_file=left) as manager:
+        assert manager.stale() == [AT]
+        await manager.take_over_stale()
+        await manager.release_stale()
+    assert server.files["a.txt"].locked_by is None
+
+
+async def test_refused_lock_is_not_remembered(
+    managing: Managing, server: FakeServer, tmp_path: Path, autojump_clock: MockClock
+) -> None:
+    """Somebody else's lock stays theirs in our books."""
+    server.files["a.txt"].locked_by = Lock("theirs", "collabora", EPOCH + 1000)
+    async with managing() as manager:
+        with pytest.raises(LockedError):
+            await manager.acquire(AT, entry(server))
+    async with managing() as manager:
+        assert manager.stale() == []
