@@ -9,7 +9,6 @@ Source: cs3/sharing/{collaboration,link,ocm}/v1beta1, cs3/ocm/{invite,provider}/
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -44,6 +43,9 @@ _WRITING = (
     "restore_file_version",
     "restore_recycle_item",
 )
+
+_OF_FOLDERS = frozenset({"create_container", "delete", "move"})
+"""OpenCloud refuses a share of a file that grants them."""
 
 
 class Role(enum.Enum):
@@ -198,12 +200,11 @@ class Sharing:
         return await self._create_share(at, grantee, role, expires_s)
 
     async def _create_share(self, at: Location, grantee: Any, role: Role, expires_s: float | None) -> str:
-        grant = share_pb2.ShareGrant(
-            grantee=grantee, permissions=share_pb2.SharePermissions(permissions=_message(role.permissions))
-        )
+        info = await self._info(at)
+        grant = share_pb2.ShareGrant(grantee=grantee, permissions=share_pb2.SharePermissions(permissions=_granted(role, info)))
         if expires_s is not None:
             grant.expiration.seconds = int(expires_s)
-        request = collaboration_api_pb2.CreateShareRequest(resource_info=await self._info(at), grant=grant)
+        request = collaboration_api_pb2.CreateShareRequest(resource_info=info, grant=grant)
         failure: Cs3FuseError
         try:
             response = await self._calls.invoke("CreateShare", request, path=shown(at), effect=Effect.MUTATION)
@@ -266,11 +267,12 @@ class Sharing:
 
     async def create_link(self, at: Location, role: Role, password: str, expires_s: float | None) -> str:
         """Make a public link. Returns: its token. Raises: BadRequestError: the site wants a (better) password."""
-        grant = link_pb2.Grant(permissions=link_pb2.PublicSharePermissions(permissions=_message(role.permissions)))
+        info = await self._info(at)
+        grant = link_pb2.Grant(permissions=link_pb2.PublicSharePermissions(permissions=_granted(role, info)))
         grant.password = password
         if expires_s is not None:
             grant.expiration.seconds = int(expires_s)
-        request = link_api_pb2.CreatePublicShareRequest(resource_info=await self._info(at), grant=grant)
+        request = link_api_pb2.CreatePublicShareRequest(resource_info=info, grant=grant)
         response = await self._calls.invoke("CreatePublicShare", request, path=shown(at), effect=Effect.MUTATION)
         return str(response.share.token)
 
@@ -334,9 +336,10 @@ class Sharing:
     async def share_ocm(self, at: Location, person: Person, role: Role, expires_s: float | None) -> str:
         """Give a known person of another site access. Returns: the share's id. Raises: NotFoundError: their site is not known here."""
         provider = await self._provider(person.site)
-        access = ocm_pb2.AccessMethod(webdav_options=ocm_pb2.WebDAVAccessMethod(permissions=_message(role.permissions)))
+        info = await self._info(at)
+        access = ocm_pb2.AccessMethod(webdav_options=ocm_pb2.WebDAVAccessMethod(permissions=_granted(role, info)))
         request = ocm_api_pb2.CreateOCMShareRequest(
-            resource_id=(await self._info(at)).id,
+            resource_id=info.id,
             grantee=resources_pb2.Grantee(type=resources_pb2.GRANTEE_TYPE_USER, user_id=person.message.id),
             recipient_mesh_provider=provider,
             access_methods=[access],
@@ -475,7 +478,10 @@ def _names(permissions: Any) -> frozenset[str]:
     return frozenset(field.name for field, value in permissions.ListFields() if value is True)
 
 
-def _message(names: Iterable[str]) -> Any:
+def _granted(role: Role, info: Any) -> Any:
+    """What a role means for a folder or for a file."""
+    is_file = info.type == resources_pb2.RESOURCE_TYPE_FILE
+    names = [name for name in role.permissions if not (is_file and name in _OF_FOLDERS)]
     return resources_pb2.ResourcePermissions(**dict.fromkeys(names, True))
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import TypeVar
 
 import trio
@@ -28,14 +29,24 @@ class GivenBook:
         self._shares: list[GivenShare] = []
         self._until = 0.0
         self._asking = trio.Lock()
+        self._people: dict[str, str] = {}
 
     async def all(self) -> list[GivenShare]:
         """Everything that we gave, asked anew; a kind that the server does not have is left out."""
         found: list[GivenShare] = []
         for ask in (self._sharing.given_shares, self._sharing.given_ocm, self._sharing.given_links):
-            found += await if_any(ask)
+            found += [await self._named(share) for share in await if_any(ask)]
         self._shares, self._until = found, trio.current_time() + _VALID_S
         return found
+
+    async def _named(self, share: GivenShare) -> GivenShare:
+        """With the user's name instead of an id, which means nothing to anybody."""
+        if share.kind != "user":
+            return share
+        if share.receiver not in self._people:
+            person = await self._sharing.user_with_id(share.receiver)
+            self._people[share.receiver] = person.username if person is not None and person.username else share.receiver
+        return replace(share, receiver=self._people[share.receiver])
 
     def forget(self) -> None:
         """Something was shared or taken back."""

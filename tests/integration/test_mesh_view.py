@@ -10,9 +10,11 @@ import trio
 from pydantic import SecretStr
 
 from cs3fuse.cache.metadata import MetadataCache
+from cs3fuse.client.sharing import Role
 from cs3fuse.config.options import MountOptions
 from cs3fuse.emulator.server import EmulatorThread
 from cs3fuse.errors import NotFoundError
+from cs3fuse.mesh.given import GivenBook
 from cs3fuse.mesh.view import View, open_view
 from cs3fuse.model import Location, VirtualRoot
 from tests.integration import clients
@@ -43,8 +45,6 @@ async def share_all(emulator: EmulatorThread) -> None:
     async with signed_in(emulator, "einstein") as einstein:
         home = Location(await einstein.home())
         marie = await einstein.sharing.user_named("marie")
-        from cs3fuse.client.sharing import Role
-
         for number in range(COUNT):
             await einstein.sharing.share(home.child(f"d{number:03}"), marie, Role.VIEWER, None)
 
@@ -114,3 +114,22 @@ async def test_list_that_fails_leaves_what_was_known(emulator: EmulatorThread, t
             assert len(await view.tree.list(SHARES)) == COUNT
         finally:
             emulator.faults.clear()
+
+
+async def test_editor_of_a_file_gets_no_rights_of_folders(tmp_path: Path) -> None:
+    """OpenCloud refuses them; the receiver sees the file with its size, and may write it."""
+    (tmp_path / "root" / "einstein").mkdir(parents=True)
+    (tmp_path / "root" / "einstein" / "one.txt").write_text("one")
+    (tmp_path / "root" / "marie").mkdir()
+    with clients.emulated("opencloud", tmp_path / "root") as emulator:
+        async with signed_in(emulator, "einstein") as einstein, signed_in(emulator, "marie") as marie:
+            home = Location(await einstein.home())
+            person = await einstein.sharing.user_named("marie")
+            await einstein.sharing.share(home.child("one.txt"), person, Role.EDITOR, None)
+            assert [share.receiver for share in await GivenBook(einstein.sharing).all()] == ["marie"]
+            view = await opened(emulator, marie, tmp_path)
+            await trio.sleep(0.1)  # it accepts itself after a moment
+            (entry,) = await view.tree.list(SHARES)
+            (share,) = await marie.sharing.received()
+    assert not share.permissions & {"create_container", "delete", "move"}
+    assert entry.name == "one.txt" and entry.size == 3 and entry.may("initiate_file_upload")
