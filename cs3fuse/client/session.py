@@ -17,6 +17,7 @@ from cs3.gateway.v1beta1 import gateway_api_pb2, gateway_api_pb2_grpc
 from cs3.rpc.v1beta1 import code_pb2
 from cs3.storage.provider.v1beta1 import provider_api_pb2, spaces_api_pb2
 
+from cs3fuse.client import completion
 from cs3fuse.client.calls import Calls, Effect, Failure, await_future, code_name, start_call
 from cs3fuse.client.channel import Endpoint, open_channel, tls_context
 from cs3fuse.client.connections import ConnectionPool
@@ -69,6 +70,7 @@ class Gateway:
         self.channel = channel
         self.pool = pool
         self.stub: Any = gateway_api_pb2_grpc.GatewayAPIStub(channel)
+        self._is_thread_kept = False
 
     @classmethod
     async def connect(cls, endpoint: Endpoint) -> Gateway:
@@ -80,7 +82,9 @@ class Gateway:
         pool = ConnectionPool(
             tls=tls_context(endpoint), is_plain_allowed=not endpoint.is_tls, size=DOWNLOAD_THREADS + UPLOAD_THREADS
         )
-        return cls(endpoint, channel, pool)
+        gateway = cls(endpoint, channel, pool)
+        gateway._is_thread_kept = completion.keep(channel)
+        return gateway
 
     async def authenticate(self, method: str, client_id: str, secret: str) -> str:
         """Sign in once and return the access token. Source: gateway_api.proto, Authenticate.
@@ -120,6 +124,9 @@ class Gateway:
 
     async def aclose(self) -> None:
         """Close channel and connections; calls that are under way fail."""
+        if self._is_thread_kept:
+            self._is_thread_kept = False
+            completion.let_go(self.channel)
         self.channel.close()
         self.pool.close()
 
