@@ -66,7 +66,7 @@ class MountOptions(BaseSettings):
         None, description="Where a TOML file is mounted by ``cs3fuse mount --all``, or without MOUNTPOINT."
     )
     view: Literal["mesh", "home"] = Field(
-        "home",
+        "mesh",
         description="What a SOURCE without a path shows: everything that is yours and was shared with you, in folders, or your home alone.",
     )
     links: dict[str, LinkOptions] = Field(

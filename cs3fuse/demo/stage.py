@@ -102,13 +102,15 @@ class Stage:
         return self._gateway is not None and self._gateway.poll() is None
 
     def mount(self, user: str, source: str) -> Mount:
-        """Mount as a person would: ``cs3fuse mount SOURCE MOUNTPOINT --user NAME``, the secret in the environment."""
+        """Mount as a person would: ``cs3fuse mount SOURCE MOUNTPOINT --user NAME --view home``, the secret in the environment."""
         folder = self.folder / f"{user}-{len(self.mounts) + 1}"
         folder.mkdir()
         mount = Mount(user, folder)
         # Listed before the attempt: an interrupted mount may have come up.
         self.mounts.append(mount)
-        self._cs3fuse(["mount", source, str(folder), "--user", user], {"CS3FUSE_SECRET": PASSWORDS[user]}, _START_S)
+        self._cs3fuse(
+            ["mount", source, str(folder), "--user", user, "--view", "home"], {"CS3FUSE_SECRET": PASSWORDS[user]}, _START_S
+        )
         return mount
 
     def verify_afterwards(self) -> None:

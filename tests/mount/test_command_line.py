@@ -105,7 +105,7 @@ def test_a_missing_path_is_explained(gateway: GatewayProcess, tmp_path: Path) ->
 def test_an_unfit_mount_point_is_explained(gateway: GatewayProcess, tmp_path: Path) -> None:
     """Not there, a file, not empty, already mounted."""
     mount = MountProcess(gateway.source(), tmp_path)
-    arguments = [sys.executable, "-m", "cs3fuse", "mount", mount.source, str(mount.path), "--user", "einstein"]
+    arguments = [sys.executable, "-m", "cs3fuse", "mount", mount.source, str(mount.path), "--user", "einstein", "--view", "home"]
 
     def complaint() -> str:
         done = subprocess.run(arguments, env=mount.environment(), capture_output=True, text=True, timeout=30, check=False)
@@ -139,7 +139,7 @@ def test_missing_fusermount_is_explained(gateway: GatewayProcess, tmp_path: Path
     mount.path.mkdir(parents=True)
     (tmp_path / "bin").mkdir()
     environment = {**mount.environment(), "PATH": str(tmp_path / "bin")}
-    arguments = [sys.executable, "-m", "cs3fuse", "mount", mount.source, str(mount.path), "--user", "einstein"]
+    arguments = [sys.executable, "-m", "cs3fuse", "mount", mount.source, str(mount.path), "--user", "einstein", "--view", "home"]
     done = subprocess.run(arguments, env=environment, capture_output=True, text=True, timeout=30, check=False)
     if os.geteuid() != 0:
         assert "install the package fuse3" in done.stderr

@@ -368,7 +368,19 @@ def test_a_terminated_daemon_tells_by_its_status(gateway: GatewayProcess, contro
     """Under a service manager: SIGTERM waits within its bound and leaves with status 3 if something is left."""
     mount = MountProcess(gateway.source(), tmp_path)
     mount.path.mkdir(parents=True)
-    command = [sys.executable, "-m", "cs3fuse", "mount", "-f", mount.source, str(mount.path), "--user", "einstein"]
+    command = [
+        sys.executable,
+        "-m",
+        "cs3fuse",
+        "mount",
+        "-f",
+        mount.source,
+        str(mount.path),
+        "--user",
+        "einstein",
+        "--view",
+        "home",
+    ]
     for option in (f"state_folder={mount.state}", f"cache_folder={tmp_path / 'cache'}", "drain_timeout_s=1", "commit=background"):
         command += ["-o", option]
     process = subprocess.Popen(command, env=mount.environment(), stderr=subprocess.PIPE, text=True)

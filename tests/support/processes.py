@@ -81,7 +81,7 @@ class GatewayProcess:
 class MountProcess:
     """``cs3fuse mount`` of one user at a folder of its own, with cache, state and configuration below ``folder``.
 
-    ``options`` are given with -o; ``toml`` names a configuration file instead of ``source``.
+    It shows the home alone unless ``options`` say otherwise. ``options`` are given with -o; ``toml`` names a configuration file instead of ``source``.
     """
 
     source: str
@@ -134,7 +134,13 @@ class MountProcess:
         arguments = ["mount", self.source, str(self.path)]
         if not self.is_live:
             arguments += ["--user", self.user]
-        options = {"state_folder": self.state, "cache_folder": self.folder / "cache", "log_level": "debug", **self.options}
+        options = {
+            "view": "home",
+            "state_folder": self.state,
+            "cache_folder": self.folder / "cache",
+            "log_level": "debug",
+            **self.options,
+        }
         for name, value in options.items():
             arguments += ["-o", f"{name}={value}"]
         return self.run(*arguments, check=check, timeout_s=_START_S)

@@ -42,7 +42,7 @@ async def running_mount(
 ) -> AsyncIterator[Mount]:
     """Everything of a mount but the kernel; ended in order, unsent bytes stay in ``folder``."""
     source = f"cs3+plain://127.0.0.1:{emulator.grpc_port}{path}"
-    settings = MountOptions(source=source, user=user, secret=SecretStr(SECRETS[user]), **options)  # type: ignore[arg-type]
+    settings = MountOptions(source=source, user=user, secret=SecretStr(SECRETS[user]), **{"view": "home", **options})  # type: ignore[arg-type]
     state, cache = folder / "state", folder / "cache"
     state.mkdir(parents=True, exist_ok=True)
     cache.mkdir(exist_ok=True)
