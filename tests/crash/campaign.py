@@ -31,10 +31,10 @@ _LOCKING = {"opencloud", "eos"}
 
 @dataclass
 class Numbers:
-    """What a campaign met; ``sealed`` counts journal records that were complete when the daemon died."""
+    """What a campaign met: ``hits`` counts deaths at which the journal held something, ``sealed`` the records that it held then."""
 
     rounds: int = 0
-    rounds_with_journal: int = 0
+    hits: int = 0
     sealed: int = 0
     unfinished: int = 0
     acknowledged: int = 0
@@ -48,7 +48,7 @@ class Numbers:
     def __str__(self) -> str:
         kinds = ", ".join(f"{name}: {count}" for name, count in sorted(self.moments.items()))
         return (
-            f"{self.rounds} rounds, {self.acknowledged} acknowledged steps, journal not empty in {self.rounds_with_journal} rounds "
+            f"{self.rounds} rounds, {self.acknowledged} acknowledged steps, the journal held something at {self.hits} deaths "
             f"({self.sealed} sealed, {self.unfinished} unfinished), {self.doubtful} steps without an answer, "
             f"{self.torn_until_remount} files torn on the server until the remount, {self.conflict_copies} conflict copies, "
             f"others kept out by a lock {self.kept_out} times; {kinds}"
@@ -97,7 +97,7 @@ class Campaign:
         self.numbers.rounds += 1
         self.numbers.moments[moment.name if fired else "by the clock"] += 1
         told = self._take(ledger)
-        left_behind = left.journal(self.mount.state)
+        left_behind = left.journal(self.mount.state, of_dead=True)
         self._count(left_behind)
         self.check_acknowledged(told, torn_allowed={row.name: row.sha1 for row in left_behind if row.is_sealed})
         self._change_as_another(left_behind)
@@ -144,11 +144,15 @@ class Campaign:
         self.numbers.refused.update(str(item.errno) for item in told if item.errno)
         return told
 
+    def note_journal(self) -> None:
+        """Count what waits in the journal at this moment."""
+        self._count(left.journal(self.mount.state))
+
     def _count(self, rows: list[left.Row]) -> None:
         sealed = sum(row.state != left.UNFINISHED for row in rows)
         self.numbers.sealed += sealed
         self.numbers.unfinished = len(rows) - sealed  # they stay: nobody decides about them here
-        self.numbers.rounds_with_journal += bool(sealed)
+        self.numbers.hits += bool(sealed)
 
     def _change_as_another(self, rows: list[left.Row]) -> None:
         """Now and then somebody else saves the very file that is in the dead mount's journal."""

@@ -1,6 +1,6 @@
 """What a killed daemon left behind, and what stands on the server: read without the daemon's code.
 
-Used by ``campaign``. The journal is read from a copy, so that looking changes nothing.
+Used by ``campaign`` and by tests of real mounts.
 """
 
 from __future__ import annotations
@@ -35,17 +35,23 @@ class Row:
         return self.state not in {UNFINISHED, "cleanup", "aside"} and bool(self.sha1)
 
 
-def journal(state_folder: Path) -> list[Row]:
-    """All records of a state folder."""
+def journal(state_folder: Path, *, of_dead: bool = False) -> list[Row]:
+    """All records of a state folder; that of a dead daemon (``of_dead``) is read from a copy, so that looking changes nothing."""
+    if not of_dead:
+        return _read(f"file:{state_folder / 'journal.sqlite'}?mode=ro")
     with tempfile.TemporaryDirectory() as folder:
         for path in state_folder.glob("journal.sqlite*"):
             if path.suffix != ".sqlite-shm":
                 shutil.copy(path, folder)
-        database = sqlite3.connect(Path(folder) / "journal.sqlite")
-        try:
-            found = database.execute("SELECT at, state, size, sha1, staged, source, reason FROM commits ORDER BY id").fetchall()
-        finally:
-            database.close()
+        return _read(f"file:{Path(folder) / 'journal.sqlite'}")
+
+
+def _read(uri: str) -> list[Row]:
+    database = sqlite3.connect(uri, uri=True)
+    try:
+        found = database.execute("SELECT at, state, size, sha1, staged, source, reason FROM commits ORDER BY id").fetchall()
+    finally:
+        database.close()
     return [
         Row(_rel(at), state, size, sha1, staged, _rel(source), reason) for at, state, size, sha1, staged, source, reason in found
     ]

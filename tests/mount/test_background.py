@@ -128,7 +128,7 @@ def test_umount_waits_for_what_is_unsent(control: ControlClient, mounted: MountP
     assert not (there / "f").exists()
     assert mounted.umount().returncode == 0
     assert (there / "f").read_bytes() == data
-    assert left.journal(mounted.state) == []
+    assert left.journal(mounted.state, of_dead=True) == []
     mounted.mount()
 
 
@@ -140,7 +140,7 @@ def test_killed_daemon_sends_at_the_next_mount(control: ControlClient, mounted: 
         (work / name).write_bytes(content)
     mounted.kill(mounted.pid)
     control.clear_faults()
-    assert len([row for row in left.journal(mounted.state) if row.is_sealed]) == len(data)
+    assert len([row for row in left.journal(mounted.state, of_dead=True) if row.is_sealed]) == len(data)
     mounted.mount()
     assert left.journal(mounted.state) == []
     for name, content in data.items():
