@@ -29,6 +29,10 @@ test-conflicts: ## two mounts edit one file in 200 orders for each server (five 
 	@scripts/bootstrap
 	$(VENV_PYTHON) -X faulthandler -m pytest -m slow tests/conflicts $(ARGS)
 
+test-locks: ## two mounts and the official cs3client for 300 random steps, ten seeds on two profiles; prints the numbers
+	@scripts/bootstrap
+	$(VENV_PYTHON) -X faulthandler -m pytest tests/locks/test_campaign.py --slow $(ARGS)
+
 bench: ## measure against bare calls (ITEMS=ls,walk PROFILE=reva,opencloud RUNS=3 PEERS=1 PUBLISH=1; CALM_S, IDLE_S, SCALE)
 	@scripts/bootstrap mount
 	@$(VENV_PYTHON) -m bench $(if $(ITEMS),--items $(ITEMS)) $(if $(PROFILE),--profile $(PROFILE)) $(if $(RUNS),--runs $(RUNS)) \

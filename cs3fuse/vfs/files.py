@@ -22,6 +22,7 @@ from cs3fuse.commit.session import WriteSession
 from cs3fuse.errors import (
     AccessDeniedError,
     BadHandleError,
+    ConflictError,
     Cs3FuseError,
     ExistsError,
     IsDirectoryError,
@@ -290,7 +291,12 @@ class Files:
         session, node = file.session, file.node
         if session is None or not session.is_dirty or not node.is_linked:
             return
-        entry = await session.commit(to_server=to_server)
+        try:
+            entry = await session.commit(to_server=to_server)
+        except ConflictError:  # what was known of the name is somebody else's now, and a copy lies beside
+            self._state.metadata.forget(node.location)
+            self._state.metadata.forget(node.location.parent)
+            raise
         if session.is_dirty:  # in the journal: what is read goes on coming from there
             file.entry = entry
             return

@@ -107,6 +107,8 @@ class Opener:
         if not file.is_lock_wanted or session is None or session.base is None or not file.writers:
             return
         file.is_lock_wanted = False
+        if session.at != at:  # somebody else took the name: these bytes go into a conflict copy
+            return
         lease = None
         try:
             lease = await self._state.leases.acquire(at, session.base)
@@ -115,7 +117,13 @@ class Opener:
         if lease is None:
             return
         # CHECKPOINT-FREE: the file may have been closed, renamed or removed while the server was asked.
-        if file.session is not session or not file.writers or not file.node.is_linked or file.node.location != at:
+        if (
+            file.session is not session
+            or session.at != at
+            or not file.writers
+            or not file.node.is_linked
+            or file.node.location != at
+        ):
             lease.release()
             return
         file.lease = lease

@@ -39,13 +39,18 @@ def resource(at: Location) -> Resource:
 class Official:
     """One signed-in client of one program, named ``app_name`` in its locks."""
 
-    def __init__(self, client: CS3Client, app_name: str) -> None:
+    def __init__(self, client: CS3Client, app_name: str, config: ConfigParser) -> None:
         self.app_name = app_name
+        self._config = config
         self._file = client.file
         self._auth = Auth(client)
 
     def _call(self, method: str, at: Location, *arguments: Any, **named: Any) -> Any:
         return getattr(self._file, method)(self._auth.get_token(), resource(at), *arguments, **named)
+
+    def set_lock_life(self, seconds: int) -> None:
+        """Its setting ``lock_expiration``, from now on."""
+        self._config["cs3client"]["lock_expiration"] = str(seconds)
 
     def lock(self, at: Location, lock_id: str = "official") -> None:
         self._call("set_lock", at, self.app_name, lock_id)
@@ -113,6 +118,6 @@ def official(grpc_port: int, user: str = "einstein", app_name: str = "cs3-jupyte
     }
     client = CS3Client(config, "cs3client", logging.getLogger("cs3client"))
     try:
-        yield Official(client, app_name)
+        yield Official(client, app_name, config)
     finally:
         client.channel.close()

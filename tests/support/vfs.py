@@ -5,7 +5,8 @@ Used by tests/vfs. The gateway's storage can be changed behind the vfs's back, a
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -38,9 +39,14 @@ async def signed_in(emulator: EmulatorThread, user: str = "einstein") -> AsyncIt
 
 @asynccontextmanager
 async def running_mount(
-    emulator: EmulatorThread, folder: Path, user: str = "einstein", path: str = "", **options: object
+    emulator: EmulatorThread,
+    folder: Path,
+    user: str = "einstein",
+    path: str = "",
+    clock: Callable[[], float] = time.time,
+    **options: object,
 ) -> AsyncIterator[Mount]:
-    """Everything of a mount but the kernel; ended in order, unsent bytes stay in ``folder``."""
+    """Everything of a mount but the kernel; ended in order, unsent bytes stay in ``folder``. ``clock`` tells its locks the time."""
     source = f"cs3+plain://127.0.0.1:{emulator.grpc_port}{path}"
     settings = MountOptions(source=source, user=user, secret=SecretStr(SECRETS[user]), **{"view": "home", **options})  # type: ignore[arg-type]
     state, cache = folder / "state", folder / "cache"
@@ -49,6 +55,7 @@ async def running_mount(
     async with signed_in(emulator, user) as client:
         view = await open_view(client, settings, state)
         mount = Mount(settings, folder / "mnt", view, await client.identity(), state, cache)
+        mount.leases.now = clock
         async with trio.open_nursery() as services:
             await services.start(mount.run)
             yield mount

@@ -259,6 +259,23 @@ async def test_new_file_that_somebody_locked_first(calls: Syscalls, mount: Mount
     assert await calls.read("f") == b"12"
 
 
+@with_locks
+async def test_new_file_whose_name_was_taken(calls: Syscalls, mount: Mount, emulator: EmulatorThread) -> None:
+    """Its bytes go into a conflict copy; the other's file is not locked on their behalf."""
+    async with calls.opened("f", os.O_RDWR | os.O_CREAT) as fh:
+        await calls.pwrite(fh, b"mine", 0)
+        await trio.to_thread.run_sync(lambda: emulator.change("write", "/einstein/f", b"theirs", "einstein"))
+        with refused(errno.ESTALE):
+            await calls.fsync(fh)
+        await calls.pwrite(fh, b"MINE", 0)
+        assert await lock_on(emulator, mount, "f") is None
+        with refused(errno.ESTALE):
+            await calls.fsync(fh)
+    await mount.leases.drain()
+    assert await lock_on(emulator, mount, "f") is None
+    assert await calls.read("f") == b"theirs"
+
+
 # --- after a crash --------------------------------------------------------------------------------------------------------
 
 

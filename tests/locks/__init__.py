@@ -1,0 +1,1 @@
+"""Locks between two mounts and other programs, over time."""
