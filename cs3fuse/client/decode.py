@@ -117,7 +117,8 @@ def _size(value: int) -> int:
 def _mtime_ns(info: Any) -> int:
     if not info.HasField("mtime"):
         return 0
-    seconds, nanos = info.mtime.seconds, info.mtime.nanos
+    mtime = info.mtime
+    seconds, nanos = mtime.seconds, mtime.nanos
     if seconds > _MAX_SECONDS:
         return 0 if seconds > _MAX_SIZE else _MAX_SECONDS * 1_000_000_000
     return int(seconds) * 1_000_000_000 + (int(nanos) if nanos < 1_000_000_000 else 0)
@@ -165,8 +166,8 @@ def _permission_names(serialized: bytes) -> frozenset[str]:
 def _metadata(info: Any) -> Mapping[str, str]:
     if not info.HasField("arbitrary_metadata"):
         return _NO_METADATA
-    values = dict(info.arbitrary_metadata.metadata)
-    return MappingProxyType(values) if values else _NO_METADATA
+    values = info.arbitrary_metadata.metadata
+    return MappingProxyType(dict(values)) if values else _NO_METADATA
 
 
 def _entry_lock(info: Any, opaque: Any) -> LockInfo | None:

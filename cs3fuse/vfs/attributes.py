@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import stat
 from dataclasses import dataclass
+from functools import lru_cache
 
 from cs3fuse.model import Entry, Ino, Kind
 
@@ -54,15 +55,25 @@ def mode_of(entry: Entry) -> int:
 
     Where the server said nothing of permissions everything is allowed: the operation itself will tell.
     """
-    if entry.kind is Kind.DIRECTORY:
-        bits = 0o555 if entry.may(LIST_DIRECTORY) else 0
-        if any(entry.may(permission) for permission in CHANGE_DIRECTORY):
+    return _mode(entry.kind, entry.permissions)
+
+
+@lru_cache(maxsize=512)
+def _mode(kind: Kind, permissions: frozenset[str] | None) -> int:
+    """A listing repeats few sets thousands of times."""
+
+    def may(permission: str) -> bool:
+        return permissions is None or permission in permissions
+
+    if kind is Kind.DIRECTORY:
+        bits = 0o555 if may(LIST_DIRECTORY) else 0
+        if any(map(may, CHANGE_DIRECTORY)):
             bits |= 0o200
         return stat.S_IFDIR | bits
-    bits = 0o444 if entry.may(READ_FILE) else 0
-    if entry.may(WRITE_FILE):
+    bits = 0o444 if may(READ_FILE) else 0
+    if may(WRITE_FILE):
         bits |= 0o200
-    return (stat.S_IFLNK if entry.kind is Kind.SYMLINK else stat.S_IFREG) | bits
+    return (stat.S_IFLNK if kind is Kind.SYMLINK else stat.S_IFREG) | bits
 
 
 def attributes_of(ino: Ino, entry: Entry, owner: Owner, valid_s: float) -> Attributes:
