@@ -2,7 +2,7 @@
 # scripts/bootstrap installs what is missing and says what it installs.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-crash test-conflicts bench check format venv clean
+.PHONY: help demo test test-crash test-conflicts test-locks bench check format venv clean
 
 PYTHON ?=
 # ruff has no rule for an await in finally or except (ASYNC102) and the like; these are flake8-async's own.
@@ -29,9 +29,9 @@ test-conflicts: ## two mounts edit one file in 200 orders for each server (five 
 	@scripts/bootstrap
 	$(VENV_PYTHON) -X faulthandler -m pytest -m slow tests/conflicts $(ARGS)
 
-test-locks: ## two mounts and the official cs3client for 300 random steps, ten seeds on two profiles; prints the numbers
+test-locks: ## two mounts and the official cs3client for 300 random steps, ten seeds on two profiles (three minutes)
 	@scripts/bootstrap
-	$(VENV_PYTHON) -X faulthandler -m pytest tests/locks/test_campaign.py --slow $(ARGS)
+	$(VENV_PYTHON) -X faulthandler -m pytest -m slow tests/locks $(ARGS)
 
 bench: ## measure against bare calls (ITEMS=ls,walk PROFILE=reva,opencloud RUNS=3 PEERS=1 PUBLISH=1; CALM_S, IDLE_S, SCALE)
 	@scripts/bootstrap mount

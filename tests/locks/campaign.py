@@ -198,10 +198,17 @@ class Campaign:
         who = self._chance.randrange(5)
         if who == 4:
             step = self._chance.choice(OFFICIAL_STEPS)
+            if step == "unlock" and self._official_locks:
+                name = self._chance.choice(sorted(self._official_locks))
             self.note(f"{self.numbers.steps}: official {step} {name}")
             await getattr(self, f"_official_{step}")(name)
         else:
             side, step = self.sides[who % 2], self._chance.choice(STEPS)
+            if step in {"write", "sync", "close"}:
+                if side.handles:
+                    name = self._chance.choice(sorted(side.handles))
+                else:
+                    step = "open"
             self.note(f"{self.numbers.steps}: {side.label} {step} {name}")
             await getattr(self, f"_{step}")(side, name)
 
@@ -374,7 +381,7 @@ class Campaign:
                 await self.outside(self._official.unlock, self.at(name))
         with trio.fail_after(_SENT_WITHIN_S):
             for side in self.sides:
-                while await side.mount.commits.flush():
+                while await side.mount.commits.flush():  # noqa: ASYNC110 - each round sends
                     await trio.sleep(0.2)
                 while side.mount.leases.stale():
                     await side.mount.leases.release_stale()
