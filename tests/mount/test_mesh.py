@@ -243,7 +243,7 @@ def test_links_of_the_configuration(site: Site, marie: MountProcess, tmp_path: P
         + f'[links.wrong]\ntoken = "{tokens["viewer"]}"\npassword = "other"\n[links.none]\ntoken = "nothing"\n'
     )
     toml.chmod(0o600)
-    with MountProcess(str(toml), site.folder / "links", "richard") as richard:
+    with MountProcess(str(toml), site.folder / "links", "richard", {"view": "mesh"}) as richard:
         links = richard.path / "links"
         assert names(links) == {"viewer", "editor", "wrong", "none"}
         assert not _error(links / "viewer")
