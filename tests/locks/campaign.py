@@ -34,6 +34,7 @@ NAMES = ("a.txt", "b.txt", "c.txt")
 OFFICIAL_LIFE_S = 300
 _SETTLE_S = 0.15
 _SENT_WITHIN_S = 60.0
+_RELEASED_WITHIN_S = 10.0
 _OFFICIAL_REFUSALS = (OSError, UnknownException, UnimplementedException, AuthenticationException)
 
 STEPS = ("open",) * 6 + ("write",) * 4 + ("sync",) * 2 + ("close",) * 6 + ("crash",) + ("restart",) + ("sleep",) * 2
@@ -250,6 +251,14 @@ class Campaign:
         await self._save(side, name, handle, lambda: side.flush(handle.fh))
         del side.handles[name]
         await side.release(handle.fh)
+        if name not in side.unsent:
+            await self._released(side, name)
+
+    async def _released(self, side: Side, name: str) -> None:
+        """close(2) does not wait for the release, but it comes."""
+        with trio.fail_after(_RELEASED_WITHIN_S):
+            while (held := await self.lock_of(name)) is not None and side.mount.leases.is_own(self.at(name), held):  # noqa: ASYNC110 - another process
+                await trio.sleep(0.01)
 
     async def _save(self, side: Side, name: str, handle: Handle, call: Callable[[], Any]) -> None:
         before = self.there(name)
