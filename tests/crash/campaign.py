@@ -5,6 +5,7 @@ Used by the tests of this folder. One gateway and one state folder serve all rou
 
 from __future__ import annotations
 
+import errno
 import os
 import random
 import signal
@@ -80,7 +81,7 @@ class Campaign:
 
     def kill_round(self) -> None:
         """The daemon dies, the mount is made again; ends mounted."""
-        (self.mount.path / WORK).mkdir(exist_ok=True)
+        self._make_folder()
         turn = self.numbers.rounds
         moment = Moment.draw(self._chance, has_locks=self.gateway.profile in _LOCKING)
         pid = self.mount.pid
@@ -106,7 +107,7 @@ class Campaign:
 
     def run_through(self, seconds: float, disturb: Iterator[None]) -> None:
         """The program writes for ``seconds``, ``disturb`` does its worst meanwhile; ends mounted, with everything sent."""
-        (self.mount.path / WORK).mkdir(exist_ok=True)
+        self._make_folder()
         turn = self.numbers.rounds
         with self._writing(turn, seconds) as ledger:
             for _ in disturb:
@@ -116,6 +117,19 @@ class Campaign:
         told = self._take(ledger)
         self.check_replayed(left.journal(self.mount.state))
         self.check_acknowledged(told, torn_allowed={})
+
+    def _make_folder(self) -> None:
+        """The folder of all work; a gateway that was started again a moment ago may need another one to be found."""
+        until = time.monotonic() + 20
+        while True:
+            try:
+                (self.mount.path / WORK).mkdir(exist_ok=True)
+            except OSError as error:
+                if error.errno != errno.EHOSTDOWN or time.monotonic() > until:
+                    raise
+                time.sleep(0.2)
+            else:
+                return
 
     @contextmanager
     def _writing(self, turn: int, seconds: float = 30.0) -> Iterator[Path]:
