@@ -195,6 +195,7 @@ class Shelf:
         if content is not None:
             self._dirty.discard(content)
             self._idle.pop(content, None)
+            content.file = None
         self._removed.add(name)
         return size, self.folder.discard(name, size)
 

@@ -133,11 +133,6 @@ class BlockSink:
         """Whether the transfer waits for ``allow``."""
         return self._is_paused
 
-    @property
-    def is_writing(self) -> bool:
-        """Whether the thread is within a write."""
-        return self._is_writing
-
     def take(self) -> Iterator[tuple[int, int]]:
         """The blocks that were finished since the last call, with their CRCs."""
         while self._finished:
@@ -155,9 +150,17 @@ class BlockSink:
             self._is_closed = True
             self._condition.notify_all()
 
+    def detach(self) -> None:
+        """Tell nobody any more; what a thread still writes counts for nothing."""
+        self._notify = _nobody
+
     async def wait_quiet(self) -> None:
         """Wait until no write is going on; after ``close`` none will follow."""
         while self._is_writing:
             self._quiet = trio.Event()
             if self._is_writing:
                 await self._quiet.wait()
+
+
+def _nobody() -> None:
+    """Nobody is to be told."""

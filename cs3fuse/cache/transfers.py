@@ -179,6 +179,16 @@ class Transfer:
 
         Cancellation: only when the store is closed; the thread may then still write one piece, which counts for nothing.
         """
+        try:
+            fetched = await self._fetch(is_whole=is_whole)
+        finally:
+            self._is_over = True
+            # Without a reference from the sink to us the file is closed with its last user, not at the next garbage collection.
+            self.sink.detach()
+        self._judge(fetched)
+        return fetched
+
+    async def _fetch(self, *, is_whole: bool) -> Fetched | None:
         content, services = self._content, self._services
         fetched: Fetched | None = None
         failure: Cs3FuseError | OSError | None = None
@@ -188,8 +198,6 @@ class Transfer:
                 fetched = await services.data.fetch(
                     content.at, None if is_whole else self._wanted, self.sink, expected=content.entry
                 )
-            self.sink.close()
-            await self.sink.wait_quiet()
         except TransferEnded:
             pass
         except (Cs3FuseError, OSError) as error:
@@ -198,17 +206,15 @@ class Transfer:
             services.active.discard(self)
             self.sink.close()
             self.collect()
-            self._is_over = True
-        if self.sink.is_writing:
-            # The client gave up on its thread: nobody else may write these blocks before that thread's last write ended.
-            self._is_over = False
-            await self.sink.wait_quiet()
-            self.collect()
-            self._is_over = True
-        if failure is not None:
+        # The client may have given up on its thread: nobody else may write these blocks before that thread's last write ended.
+        await self.sink.wait_quiet()
+        self.collect()
+        if failure is None:
+            return fetched
+        try:
             raise failure
-        self._judge(fetched)
-        return fetched
+        finally:
+            del failure  # its traceback holds this frame
 
     def _judge(self, fetched: Fetched | None) -> None:
         content = self._content

@@ -7,6 +7,7 @@ failing seed replays.
 
 from __future__ import annotations
 
+import gc
 import os
 import random
 from pathlib import Path
@@ -280,12 +281,23 @@ def test_every_byte_is_right_or_an_error(tmp_path_factory, kind, seed):
     assert game.errors <= game.reads
 
 
+def resources() -> tuple[int, int, int]:
+    """Open descriptors, threads, resident KiB of this process."""
+    gc.collect()
+    status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+    return len(os.listdir("/proc/self/fd")), int(status["Threads"]), int(status["VmRSS"].split()[0])
+
+
 @pytest.mark.slow
-@pytest.mark.timeout(3600)
+@pytest.mark.timeout(7200)
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: "-".join(f"{key}={value}" for key, value in kind.items()))
 def test_ten_thousand_steps(tmp_path, kind):
-    """The campaign: 10 000 steps on each kind of storage; descriptors return to their start."""
-    before = len(os.listdir("/proc/self/fd"))
-    for part in range(20):
-        play(part, kind, tmp_path / str(part), 500)
-    assert len(os.listdir("/proc/self/fd")) <= before + 2
+    """The campaign: 10 000 steps on each kind of storage; descriptors, threads and memory do not grow."""
+    play(0, kind, tmp_path / "warm", 500)
+    descriptors, threads, resident_kib = resources()
+    for part in range(1, 20):
+        play(part, kind, tmp_path / "run", 500)
+    after = resources()
+    assert after[0] <= descriptors
+    assert after[1] <= threads + 2
+    assert after[2] <= resident_kib + 48 * 1024
