@@ -29,7 +29,10 @@ class Owner:
 
 @dataclass(frozen=True, slots=True)
 class Attributes:
-    """The fields of struct stat that we fill. ``valid_s``: how long the kernel may keep them, in seconds."""
+    """The fields of struct stat that we fill. ``valid_s``: how long the kernel may keep them, in seconds.
+
+    ``is_written``: the file is open for writing here, which decides in what pieces programs had better go through it.
+    """
 
     ino: Ino
     mode: int
@@ -38,6 +41,7 @@ class Attributes:
     uid: int
     gid: int
     valid_s: float
+    is_written: bool = False
 
     @property
     def blocks(self) -> int:

@@ -122,7 +122,9 @@ class VfsState:
         session = file.session
         size = session.size if session else file.entry.size
         mtime_ns = session.mtime_ns if session else file.entry.mtime_ns
-        return Attributes(shown.ino, shown.mode, size, mtime_ns, shown.uid, shown.gid, shown.valid_s)
+        return Attributes(
+            shown.ino, shown.mode, size, mtime_ns, shown.uid, shown.gid, shown.valid_s, is_written=session is not None
+        )
 
     def unsent_below(self, at: Location) -> list[WriteSession]:
         """The same for everything at and below a location."""

@@ -49,3 +49,31 @@ def test_long_listing_costs_one_call_and_few_requests(
     assert calls["ListContainer"] <= 1
     assert calls.total() <= 3
     assert mounted.status()["requests"] - before < 20
+
+
+def test_buffered_writes_are_few_requests(mounted: MountProcess, work: Path) -> None:
+    """Python's open() takes st_blksize as its buffer: a writer of small pieces must not pay a request for each."""
+    path = work / "lines.txt"
+    for _ in range(2):  # a new file, then an existing one
+        before = mounted.status()["requests"]
+        with path.open("wb") as file:
+            for number in range(5000):
+                file.write(b"%08d\n" % number)
+        assert mounted.status()["requests"] - before < 20
+    assert path.stat().st_size == 45_000
+
+
+def test_buffered_reads_fetch_little(work: Path, gateway: GatewayProcess | None, tmp_path: Path) -> None:
+    """A reader that jumps about, as uproot does by way of fsspec, must not fetch mebibytes for a few bytes."""
+    if gateway is None or gateway.profile == "reva":
+        pytest.skip("only where ranges are served and counted")
+    pieces, apart = 10, 2 << 20
+    (work / "large.bin").write_bytes(bytes(pieces * apart))
+    control = ControlClient(f"http://127.0.0.1:{gateway.http_port}")
+    with MountProcess(gateway.source(), tmp_path / "reader") as reader:
+        control.clear_log()
+        for number in reversed(range(pieces)):
+            with (reader.path / work.name / "large.bin").open("rb") as file:  # anew for each piece, as fsspec does
+                file.seek(number * apart + 1000)
+                assert len(file.read(1000)) == 1000
+        assert sum(entry["sent"] for entry in control.log()) < pieces * (256 << 10)
