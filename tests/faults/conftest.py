@@ -29,7 +29,7 @@ def profile(request: pytest.FixtureRequest) -> str:
 def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
     """A commit tries for half a second and is tried again after a moment; else it would be 20 s and 5 s."""
     quick = RetryPolicy(budget_s=0.5, first_delay_s=0.02, longest_delay_s=0.2)
-    monkeypatch.setattr("cs3fuse.core.EngineOptions", functools.partial(engine.EngineOptions, retry=quick, recovery_retry=quick))
+    monkeypatch.setattr("cs3fuse.app.EngineOptions", functools.partial(engine.EngineOptions, retry=quick, recovery_retry=quick))
     monkeypatch.setattr(sender, "RETRY_FIRST_S", 0.2)
     monkeypatch.setattr(engine, "SNAPSHOT_EVERY_S", 0.05)
 
