@@ -29,9 +29,9 @@ test-conflicts: ## two mounts edit one file in 200 orders for each server (five 
 	@scripts/bootstrap
 	$(VENV_PYTHON) -X faulthandler -m pytest -m slow tests/conflicts $(ARGS)
 
-test-locks: ## two mounts and the official cs3client for 300 random steps, ten seeds on two profiles (three minutes)
+test-locks: ## two mounts and the official cs3client for 300 random steps, ten seeds on two profiles; leases in real time (five minutes)
 	@scripts/bootstrap
-	$(VENV_PYTHON) -X faulthandler -m pytest -m slow tests/locks $(ARGS)
+	$(VENV_PYTHON) -X faulthandler -m pytest -m slow tests/locks tests/mount/test_lock_life.py $(ARGS)
 
 bench: ## measure against bare calls (ITEMS=ls,walk PROFILE=reva,opencloud RUNS=3 PEERS=1 PUBLISH=1; CALM_S, IDLE_S, SCALE)
 	@scripts/bootstrap mount

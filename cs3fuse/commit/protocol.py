@@ -48,6 +48,9 @@ _LOG = structlog.get_logger(__name__)
 MISSING_AGAIN_S = 0.25
 """How long to wait before a NOT_FOUND of a known file is believed: Reva's local driver has none between two renames of an overwrite."""
 ATTEMPTS_AT_LEAST = 2
+LOST_LOCKS_AT_MOST = 2
+"""A lock that the server does not know is taken again once. One that it forgets at once (its clock is ahead by more than a lock lives) locks
+nobody out and is left away: the version is checked all the same, and somebody else's lock still refuses."""
 MAX_LOST_RACES = 8
 """Refused conditional uploads after which a commit gives up; each time somebody else changed the file in a few milliseconds."""
 
@@ -190,7 +193,7 @@ class CommitProtocol:
                 expect = _expectation(job, at, found, verdict)
             try:
                 await job.note(RecordState.UPLOADING)
-                await self._data.upload(at, job.source, expect=expect, lock=job.lock())
+                await self._data.upload(at, job.source, expect=expect, lock=job.lock() if lost_locks < LOST_LOCKS_AT_MOST else None)
             except ConflictError as exc:
                 self._learn_conditional(job)
                 lost_races += 1
@@ -207,9 +210,9 @@ class CommitProtocol:
                 await backoff.wait(exc)
             except LockLostError as exc:
                 lost_locks += 1
-                if lost_locks > 1:
+                if lost_locks > LOST_LOCKS_AT_MOST:
                     raise
-                _LOG.warning("the server does not know our lock any more", path=str(at), reason=str(exc))
+                _LOG.warning("the server does not know our lock", path=str(at), reason=str(exc), times=lost_locks)
                 await job.reaffirm_lock()
             except _OUTCOME_UNKNOWN as exc:
                 job.attempted = was_unknown = True

@@ -32,6 +32,7 @@ async def refuse_foreign(leases: LeaseManager, at: Location, entry: Entry) -> No
     found = await leases.lock_on(at, entry)
     if found is not None and not leases.is_own(at, found):
         raise leases.met(at, locked_error(at, found))
+    leases.forget_foreign(at)
 
 
 async def with_our_lock(

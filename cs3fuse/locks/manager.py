@@ -361,6 +361,10 @@ class LeaseManager:
         _LOG.info("locked by somebody else", path=str(at), reason=str(error))
         return error
 
+    def forget_foreign(self, at: Location) -> None:
+        """It is not locked by anybody else any more."""
+        self._foreign.pop(at, None)
+
     def _go_without(self, lease: Lease) -> None:
         """No locks here: honour cs3client's, and say it once. Raises: LockedError; UnsupportedError where locks are required."""
         advisory = advisory_lock(lease.entry.metadata, self.now())

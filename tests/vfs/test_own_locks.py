@@ -180,6 +180,22 @@ async def test_lock_lost_and_file_changed(calls: Syscalls, mount: Mount, emulato
 
 
 @with_locks
+async def test_server_whose_clock_is_far_ahead(calls: Syscalls, mount: Mount, emulator: EmulatorThread) -> None:
+    """Each lock runs out at once there: nobody is locked out by it, and saving goes on; a conflict is found all the same."""
+    await calls.write("f", b"base")
+    await mount.leases.drain()
+    emulator.clock.skew_s = 1000
+    for number in range(2):
+        await calls.write("f", b"save %d" % number)
+        assert await calls.read("f") == b"save %d" % number
+    with refused(errno.ESTALE):
+        async with calls.opened("f", os.O_RDWR) as fh:
+            await calls.pwrite(fh, b"1", 0)
+            await trio.to_thread.run_sync(lambda: emulator.change("write", "/einstein/f", b"theirs, longer", "einstein"))
+    assert await calls.read("f") == b"theirs, longer"
+
+
+@with_locks
 async def test_lock_lost_and_taken(calls: Syscalls, mount: Mount, emulator: EmulatorThread) -> None:
     """Somebody else has the lock now: EBUSY at close, nothing overwritten, and the bytes are sent when it is free."""
     await calls.write("f", b"base")
