@@ -271,6 +271,11 @@ class LeaseManager:
             lease.machine.lock_id = held.lock_id
             self._granted(lease, held, now)
         _LOG.info("probed locks", storage=lease.entry.storage_id, support=support.value)
+        if support is LockSupport.WEAK:
+            _LOG.warning(
+                "locks overwrite each other on this storage: they show who writes and keep nobody out",
+                storage=lease.entry.storage_id,
+            )
         return support
 
     async def _set(self, lease: Lease, *, is_weak: bool) -> None:

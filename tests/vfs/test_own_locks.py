@@ -394,6 +394,27 @@ async def test_probe_leaves_no_trace(calls: Syscalls, mount: Mount, emulator: Em
     assert await fresh(mount, "f") == before
 
 
+# --- what is not sent yet ---
+
+
+@with_locks
+async def test_lock_is_kept_until_everything_is_sent(emulator: EmulatorThread, tmp_path: Path) -> None:
+    """In mode background close(2) comes before the upload: the file stays locked until the server has it."""
+    async with running_mount(emulator, tmp_path / "background", commit="background") as mount:
+        calls = Syscalls(mount.vfs)
+        await calls.write("f", b"base")
+        assert await mount.commits.flush() == []
+        rule = emulator.faults.add(method="PUT", freeze=True)
+        await calls.write("f", b"closed and not sent")
+        await mount.leases.drain()
+        assert await lock_on(emulator, mount, "f") is not None
+        assert await trio.to_thread.run_sync((emulator.config.root / "einstein" / "f").read_bytes) == b"base"
+        emulator.faults.remove(rule)
+        assert await mount.commits.flush() == []
+        await mount.leases.drain()
+        assert await lock_on(emulator, mount, "f") is None
+
+
 # --- the background -------------------------------------------------------------------------------------------------------
 
 

@@ -359,6 +359,43 @@ async def test_a_release_on_its_way_is_done_before_a_delete(
         assert server.files["a.txt"].locked_by is None
 
 
+async def test_a_release_under_way_is_waited_for(
+    managing: Managing, server: FakeServer, monkeypatch: pytest.MonkeyPatch, autojump_clock: MockClock
+) -> None:
+    """Also one that the background has begun: the server may not have it yet."""
+    real = server.unlock
+
+    async def slow(at: Location, lock: Lock) -> None:
+        await trio.sleep(5)
+        await real(at, lock)
+
+    monkeypatch.setattr(server, "unlock", slow)
+    async with managing() as manager:
+        lease = await manager.acquire(AT, entry(server))
+        assert lease is not None
+        lease.release()
+        await settle()
+        assert server.files["a.txt"].locked_by is not None
+        await manager.settle(AT)
+        assert server.files["a.txt"].locked_by is None
+
+
+async def test_release_that_an_outage_prevented_is_made_later(
+    managing: Managing, server: FakeServer, autojump_clock: MockClock
+) -> None:
+    """Others need not wait until the lock runs out."""
+    async with managing() as manager:
+        lease = await manager.acquire(AT, entry(server))
+        assert lease is not None
+        server.down = UnavailableError("away")
+        lease.release()
+        await trio.sleep(30)
+        assert server.files["a.txt"].locked_by is not None
+        server.down = None
+        await trio.sleep(2 * CHECK_EVERY_S)
+        assert server.files["a.txt"].locked_by is None
+
+
 async def test_a_release_given_up_is_still_done(managing: Managing, server: FakeServer, autojump_clock: MockClock) -> None:
     """Whoever waits for the release may be cancelled; the lock goes all the same."""
     async with managing() as manager:
