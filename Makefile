@@ -33,11 +33,11 @@ test-locks: ## two mounts and the official cs3client for 300 random steps, ten s
 	@scripts/bootstrap
 	$(VENV_PYTHON) -X faulthandler -m pytest -m slow tests/locks tests/mount/test_lock_life.py $(ARGS)
 
-bench: ## measure against bare calls (ITEMS=ls,walk PROFILE=reva,opencloud RUNS=3 PEERS=1 PUBLISH=1; CALM_S, IDLE_S, SCALE)
+bench: ## measure against bare calls (ITEMS=ls,walk PROFILE=reva,opencloud RUNS=3 PEERS=1 PUBLISH=1; CALM_S, LATENCY_MS, IDLE_S, SCALE)
 	@scripts/bootstrap mount
 	@$(VENV_PYTHON) -m bench $(if $(ITEMS),--items $(ITEMS)) $(if $(PROFILE),--profile $(PROFILE)) $(if $(RUNS),--runs $(RUNS)) \
 		$(if $(filter-out 0,$(PEERS)),--peers) $(if $(SCALE),--scale $(SCALE)) $(if $(IDLE_S),--idle-seconds $(IDLE_S)) \
-		$(if $(CALM_S),--calm-seconds $(CALM_S)) \
+		$(if $(CALM_S),--calm-seconds $(CALM_S)) $(if $(LATENCY_MS),--latency-ms $(LATENCY_MS)) \
 		$(if $(filter-out 0,$(PUBLISH)),--publish) $(if $(OUTPUT),--output $(OUTPUT))
 
 check: ## format, lint, types, async rules, import contracts

@@ -33,7 +33,7 @@ def main() -> int:
                 rows += _play_all(gateway, folder, arguments, console)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-    results = report.Results(rows, runs=arguments.runs, scale=arguments.scale)
+    results = report.Results(rows, arguments.runs, arguments.scale, arguments.latency_ms)
     report.show(results, console)
     if arguments.output is not None:
         report.write(results, arguments.output)
@@ -45,7 +45,12 @@ def _play_all(gateway: gateways.Gateway, folder: Path, arguments: argparse.Names
     rows = []
     with (
         runner.stage_of(
-            gateway, folder / "stage", scale=arguments.scale, idle_s=arguments.idle_seconds, calm_s=arguments.calm_seconds
+            gateway,
+            folder / "stage",
+            scale=arguments.scale,
+            idle_s=arguments.idle_seconds,
+            calm_s=arguments.calm_seconds,
+            latency_s=arguments.latency_ms / 1000,
         ) as stage,
         console.status("") as status,
     ):
@@ -77,6 +82,12 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--scale", type=float, default=1.0, help="shrink sizes and counts, for a trial; promises nothing then")
     parser.add_argument("--idle-seconds", type=float, default=60.0, help="how long the idle mount is watched [s]")
     parser.add_argument("--calm-seconds", type=float, default=0.0, help="wait so long at most for a calm machine, each time [s]")
+    parser.add_argument(
+        "--latency-ms",
+        type=float,
+        default=0.0,
+        help="let the embedded gateway wait so long before each answer [ms]; promises nothing then",
+    )
     parser.add_argument("--folder", type=Path, default=None, help="where to work (default: the system's temporary folder)")
     parser.add_argument("--output", type=Path, default=None, help="folder for benchmark.json, .md and .svg")
     parser.add_argument("--publish", dest="output", action="store_const", const=_DOCS, help="write into docs/")

@@ -80,7 +80,8 @@ def own_cpu_seconds() -> float:
 class Meter:
     """Takes one sample. ``pid`` is the daemon's, None for bare calls; ``calls`` counts what the gateway served since ``forget_calls``.
 
-    ``calm_s``: how long to wait for a calm machine before the part that counts.
+    ``calm_s``: how long to wait for a calm machine before the part that counts. ``slow_down`` and ``speed_up`` are called at its
+    beginning and end: a distant gateway is distant while it is measured, not while files are prepared.
     """
 
     pid: int | None = None
@@ -88,6 +89,8 @@ class Meter:
     count_calls: Callable[[], int] | None = None
     forget_calls: Callable[[], None] | None = None
     calm_s: float = 0.0
+    slow_down: Callable[[], None] | None = None
+    speed_up: Callable[[], None] | None = None
     sample: Sample = field(default_factory=Sample)
 
     @contextmanager
@@ -97,13 +100,20 @@ class Meter:
             self.forget_calls()
         gc.collect()
         wait_for_calm(self.calm_s)
+        if self.slow_down is not None:
+            self.slow_down()
         rss_before = memory(self.pid)[0] if self.pid is not None else 0
         used, gateway_used = self._used(), self._gateway_used()
         own, all_used = own_cpu_seconds(), machine_cpu_seconds()
         started = time.perf_counter()
-        yield
+        try:
+            yield
+        finally:
+            seconds = time.perf_counter() - started
+            if self.speed_up is not None:
+                self.speed_up()
         sample = self.sample
-        sample.seconds = time.perf_counter() - started
+        sample.seconds = seconds
         sample.cpu_s = self._used() - used
         if gateway_used is not None:
             sample.gateway_cpu_s = (self._gateway_used() or 0.0) - gateway_used

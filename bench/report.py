@@ -30,7 +30,8 @@ class Results:
 
     rows: list[Row]
     runs: int
-    scale: float
+    scale: float = 1.0
+    latency_ms: float = 0.0
 
     @property
     def peak_bytes(self) -> int:
@@ -70,9 +71,9 @@ def line(row: Row) -> str:
 
 def show(results: Results, console: Console) -> None:
     """The whole as a table."""
-    table = Table(title=f"cs3fuse {__version__}, medians of {results.runs}")
+    table = Table(title=f"cs3fuse {__version__}, medians of {results.runs}.{_told_if_special(results)}")
     for heading in _headings(results):
-        table.add_column(heading, justify="left" if heading in {"gateway", "work", "bound", "holds"} else "right")
+        table.add_column(escape(heading), justify="left" if heading in {"gateway", "work", "bound", "holds"} else "right")
     for row in results.rows:
         table.add_row(*map(escape, _cells(row, results)), style="red" if row.verdict.holds is False else None)
     console.print(table)
@@ -125,6 +126,7 @@ def _as_json(results: Results) -> dict[str, Any]:
         "environment": _environment(),
         "runs": results.runs,
         "scale": results.scale,
+        "latency_ms": results.latency_ms,
         "peak_bytes": results.peak_bytes,
         "rows": [
             {
@@ -144,6 +146,12 @@ def _as_json(results: Results) -> dict[str, Any]:
     }
 
 
+def _told_if_special(results: Results) -> str:
+    scaled = f" Sizes and counts times {results.scale:g}." if results.scale != 1.0 else ""
+    slowed = f" Each call to the gateway takes {results.latency_ms:g} ms more." if results.latency_ms else ""
+    return scaled + slowed
+
+
 def _page(results: Results) -> str:
     """The page for docs/."""
     made_of = ", ".join(f"{name} {value}" for name, value in _environment().items())
@@ -155,7 +163,7 @@ def _page(results: Results) -> str:
         "Cold means a new mount, an empty cache folder, nothing in the page cache. The limit is what the same work costs without a file",
         "system: gRPC stub and curl or urllib3, one call after the other. CPU is that of the daemon, for the limit that of the caller.",
         "",
-        f"Medians of {results.runs}; {made_of}.",
+        f"Medians of {results.runs}; {made_of}.{_told_if_special(results)}",
         "",
         "![ratios to bare calls](benchmark.svg)",
         "",

@@ -58,7 +58,7 @@ class Row:
 
 
 @contextlib.contextmanager
-def stage_of(gateway: Gateway, scratch: Path, *, scale: float, idle_s: float, calm_s: float) -> Iterator[Stage]:
+def stage_of(gateway: Gateway, scratch: Path, *, scale: float, idle_s: float, calm_s: float, latency_s: float) -> Iterator[Stage]:
     """A signed-in caller and a folder on the server, removed at the end."""
     folder = f"cs3fuse-bench-{os.getpid()}-{os.urandom(3).hex()}"
     scratch.mkdir(parents=True)
@@ -66,7 +66,7 @@ def stage_of(gateway: Gateway, scratch: Path, *, scale: float, idle_s: float, ca
         with Bare(gateway.access) as bare:
             bare.mkdir(folder)
             try:
-                yield Stage(gateway, bare, folder, scratch, scale=scale, idle_s=idle_s, calm_s=calm_s)
+                yield Stage(gateway, bare, folder, scratch, scale=scale, idle_s=idle_s, calm_s=calm_s, latency_s=latency_s)
             finally:
                 # The gateway may be what failed; the failure that ended the run is the one to tell.
                 with contextlib.suppress(BareCallError):
@@ -107,7 +107,7 @@ def _judged(item: Item, stage: Stage, row: Row) -> Verdict:
     if ours is None:
         return Verdict("", holds=False)
     verdict = item.verdict(stage, Medians(ours, row.median(LIMIT), row.ratio(OURS)))
-    return verdict if stage.scale == 1.0 else Verdict(verdict.bound, None)
+    return Verdict(verdict.bound, None) if stage.scale != 1.0 or stage.latency_s else verdict
 
 
 def _measure_bare(item: Item, stage: Stage) -> Sample:
@@ -133,6 +133,8 @@ def _meter(stage: Stage) -> Meter:
         count_calls=lambda: len(control.names()),
         forget_calls=control.clear_log,
         calm_s=stage.calm_s,
+        slow_down=(lambda: control.fault(delay_s=stage.latency_s)) if stage.latency_s else None,
+        speed_up=control.clear_faults if stage.latency_s else None,
     )
 
 

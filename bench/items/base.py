@@ -23,7 +23,7 @@ from bench.mounts import Mount
 @dataclass
 class Stage:
     """One gateway with a folder of ours. ``scale`` shrinks sizes and counts for a quick trial; then nothing is promised.
-    ``calm_s``: how long each measurement may wait for a calm machine.
+    ``calm_s``: how long each measurement may wait for a calm machine. ``latency_s`` is added to each call of the embedded gateway.
     """
 
     gateway: Gateway
@@ -33,6 +33,7 @@ class Stage:
     scale: float = 1.0
     idle_s: float = 60.0
     calm_s: float = 0.0
+    latency_s: float = 0.0
     _made: set[str] = field(default_factory=set)
     _numbers: Iterator[int] = field(default_factory=lambda: itertools.count(1))
 
