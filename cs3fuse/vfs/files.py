@@ -41,7 +41,6 @@ from cs3fuse.vfs.times import same_second, set_mtime
 
 log = structlog.get_logger(__name__)
 
-_READ_PIECE_BYTES = 1 << 20
 _RELEASE_S = 30
 _LOCK_POLL_S = 1.0
 
@@ -402,10 +401,9 @@ class Files:
 
     async def keep_readable(self, file: OpenFile) -> None:
         """Bring all bytes of an open file here, before its name is deleted on the server."""
-        reader = file.reader
-        if reader is not None and not reader.is_complete:
-            for offset in range(0, reader.entry.size, _READ_PIECE_BYTES):
-                await reader.read(offset, _READ_PIECE_BYTES)
+        if file.reader is not None:
+            # Not only read: on storages without etags in their answers a stream counts when its last Stat has proved its version.
+            await file.reader.complete()
 
     def attributes(self, node: Node) -> Attributes:
         """Attributes of an open file, without asking anybody. Raises: KeyError if it is not open."""
