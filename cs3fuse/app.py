@@ -6,6 +6,7 @@ that everything a request relies on outlives the request. Called by ``cli`` only
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import sys
@@ -41,6 +42,7 @@ log = structlog.get_logger(__name__)
 
 # pyfuse3 runs this many handlers at once; more than data_slots, so that waiting reads leave room for stat and lookup.
 _SPARE_TASKS = 48
+_OBJECTS_BEFORE_COLLECTION = 10_000
 _NOTIFIER_STOP_S = 3.0
 # A lock that cannot be released in this time runs out by itself, and the next mount knows it as its own.
 _RELEASE_S = 20.0
@@ -202,10 +204,21 @@ async def _serve(mount: Mount, mount_point: Path, options: MountOptions, ready_f
     return left
 
 
+def _spare_the_collector() -> None:
+    """What the program consists of is no garbage: 69 000 objects, 31 ms in the middle of a request at each full collection.
+
+    Listings make thousands of objects that stay: with the usual threshold of 700 a sixth of their time went into looking at them.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(_OBJECTS_BEFORE_COLLECTION)
+
+
 async def _announce(mount_point: Path, ready_fd: int | None) -> None:
     """Tell whoever waits, once the mount has answered a question of our own."""
     await trio.to_thread.run_sync(os.stat, mount_point)
     session.raise_read_ahead(mount_point)
+    _spare_the_collector()
     notify("READY=1")
     if ready_fd is not None:
         os.write(ready_fd, b"ready")
