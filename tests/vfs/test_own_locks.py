@@ -55,12 +55,13 @@ async def take_away(emulator: EmulatorThread, mount: Mount, name: str) -> None:
 # --- names of open files ------------------------------------------------------------------------------------------------
 
 
-async def test_unlinked_file_keeps_what_was_written(calls: Syscalls) -> None:
-    """A temporary file that is unlinked while it is open reads back what was written to it, before and after."""
+async def test_unlinked_file_keeps_what_was_written(calls: Syscalls, mount: Mount) -> None:
+    """A temporary file that is unlinked while it is open reads back what was written to it, before and after; it is not locked."""
     await calls.write("f", b"base")
     async with calls.opened("f", os.O_RDWR) as fh:
         await calls.pwrite(fh, b"12", 0)
         await calls.unlink("f")
+        assert mount.leases.held() == []
         assert await calls.pread(fh, 10, 0) == b"12se"
         await calls.pwrite(fh, b"34", 2)
         assert await calls.pread(fh, 10, 0) == b"1234"
