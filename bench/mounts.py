@@ -27,6 +27,8 @@ from tests.support.processes import MountProcess
 _START_S = 30.0
 _STOP_S = 60.0
 _POLL_S = 0.01
+_DAVFS_CACHES = Path("/var/cache/davfs2")
+_DAVFS_RUNNING = Path("/var/run/mount.davfs")
 
 
 class Mount(ABC):
@@ -109,6 +111,7 @@ class RcloneMount(Mount):
     """rclone mount of WebDAV, with its full cache (the mode in which reads may seek)."""
 
     label = "rclone"
+    _daemon: subprocess.Popen[bytes] | None = None
 
     @property
     def cache(self) -> Path:
@@ -132,6 +135,8 @@ class RcloneMount(Mount):
         self._wait_until_mounted()
 
     def stop(self) -> None:
+        if self._daemon is None:
+            return
         subprocess.run(["fusermount3", "-u", str(self.path)], check=False, capture_output=True)
         try:
             self._daemon.wait(_STOP_S)
@@ -141,47 +146,54 @@ class RcloneMount(Mount):
 
 
 class DavfsMount(Mount):
-    """davfs2; only root may mount it."""
+    """davfs2; only root may mount it. It keeps its cache where its own user may write."""
 
     label = "davfs2"
 
     @property
+    def _dashed(self) -> str:
+        """How davfs2 names what belongs to a mount point."""
+        return str(self.path).strip("/").replace("/", "-")
+
+    @property
     def cache(self) -> Path:
-        return self.folder / "cache"
+        found = list(_DAVFS_CACHES.glob(f"*+{self._dashed}+*"))
+        return found[0] if found else self.folder / "no-cache-yet"
 
     def start(self) -> None:
         webdav = self.gateway.webdav
         assert webdav is not None
         self.path.mkdir(parents=True)
-        self.cache.mkdir()
         secrets, configuration = self.folder / "secrets", self.folder / "davfs2.conf"
         secrets.touch(mode=0o600)
         secrets.write_text(f'{self.path} "{webdav.user or "nobody"}" "{webdav.secret or "nothing"}"\n', encoding="utf-8")
-        settings = {
-            "secrets": secrets,
-            "cache_dir": self.cache,
-            "ask_auth": 0,
-            "use_locks": 0,
-            "delay_upload": 0,
-            "dav_user": "root",
-        }
+        settings = {"secrets": secrets, "ask_auth": 0, "use_locks": 0, "delay_upload": 0}
         configuration.write_text("".join(f"{name} {value}\n" for name, value in settings.items()), encoding="utf-8")
-        subprocess.run(
+        done = subprocess.run(
             ["mount.davfs", webdav.url, str(self.path), "-o", f"conf={configuration},uid={os.getuid()}"],
-            check=True, capture_output=True, stdin=subprocess.DEVNULL, timeout=_START_S,
+            check=False, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=_START_S,
         )  # fmt: skip
+        if done.returncode:
+            raise RuntimeError(f"davfs2 did not mount: {done.stderr.strip()}")
         self._wait_until_mounted()
-        self.pid = _davfs_pid(self.path)
+        self.pid = self._read_pid()
+
+    def _read_pid(self) -> int:
+        until = time.monotonic() + _START_S
+        while time.monotonic() < until:
+            try:
+                return int((_DAVFS_RUNNING / f"{self._dashed}.pid").read_text(encoding="ascii"))
+            except (FileNotFoundError, ValueError):  # written after the mount is there
+                time.sleep(_POLL_S)
+        raise RuntimeError("davfs2 does not tell its process.")
 
     def stop(self) -> None:
-        subprocess.run(["umount", str(self.path)], check=False, capture_output=True, timeout=_STOP_S)
-        if mounted_type(self.path) is not None:
-            subprocess.run(["umount", "-l", str(self.path)], check=False, capture_output=True)
-
-
-def _davfs_pid(mount_point: Path) -> int:
-    name = str(mount_point).strip("/").replace("/", "-")
-    return int(Path(f"/var/run/mount.davfs/{name}.pid").read_text(encoding="ascii"))
+        try:
+            subprocess.run(["umount", str(self.path)], check=False, capture_output=True, timeout=_STOP_S)
+        finally:
+            if mounted_type(self.path) is not None:
+                subprocess.run(["umount", "-l", str(self.path)], check=False, capture_output=True)
+            shutil.rmtree(self.cache, ignore_errors=True)
 
 
 def installed_peers(gateway: Gateway) -> list[type[Mount]]:

@@ -85,6 +85,7 @@ def show(results: Results, console: Console) -> None:
 
 def write(results: Results, folder: Path) -> None:
     """benchmark.json, benchmark.md and benchmark.svg."""
+    folder.mkdir(parents=True, exist_ok=True)
     (folder / "benchmark.json").write_text(json.dumps(_as_json(results), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     (folder / "benchmark.md").write_text(_page(results), encoding="utf-8")
     (folder / "benchmark.svg").write_text(chart.svg(results.rows), encoding="utf-8")

@@ -9,6 +9,7 @@ import contextlib
 import os
 import shutil
 import statistics
+import subprocess
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, fields
@@ -24,7 +25,7 @@ from bench.mounts import Cs3FuseMount, Mount, installed_peers, mounted
 
 OURS = Cs3FuseMount.label
 LIMIT = "bare"
-_LONGEST_S = 300.0
+_LONGEST_S = 180.0
 
 
 @dataclass
@@ -95,7 +96,7 @@ def play(item: Item, stage: Stage, *, runs: int, tell: Callable[[str], None]) ->
             tell(f"run {run + 1}: {label}")
             try:
                 row.samples.setdefault(label, []).append(measure())
-            except (OSError, BareCallError, WrongBytesError, RuntimeError, AssertionError) as error:
+            except (OSError, BareCallError, WrongBytesError, RuntimeError, AssertionError, subprocess.SubprocessError) as error:
                 row.failures[label] = f"{type(error).__name__}: {error}"
                 row.samples.pop(label, None)
     row.verdict = _judged(item, stage, row)

@@ -18,7 +18,8 @@ _UPLOADERS = 8
 
 def list_long(folder: Path) -> None:
     """``ls -l`` of a folder."""
-    subprocess.run(["ls", "-l", str(folder)], stdout=subprocess.DEVNULL, check=True, env={**os.environ, "LC_ALL": "C"})
+    environment = {**os.environ, "LC_ALL": "C"}
+    subprocess.run(["ls", "-l", str(folder)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=True, env=environment)
 
 
 def put_many(stage: Stage, paths: list[str], data: bytes) -> None:
