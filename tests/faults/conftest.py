@@ -31,6 +31,7 @@ def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
     quick = RetryPolicy(budget_s=0.5, first_delay_s=0.02, longest_delay_s=0.2)
     monkeypatch.setattr("cs3fuse.app.EngineOptions", functools.partial(engine.EngineOptions, retry=quick, recovery_retry=quick))
     monkeypatch.setattr(sender, "RETRY_FIRST_S", 0.2)
+    monkeypatch.setattr(sender, "RETRY_LONGEST_S", 0.5)
     monkeypatch.setattr(engine, "SNAPSHOT_EVERY_S", 0.05)
 
 

@@ -22,7 +22,7 @@ from tests.support.syscalls import Syscalls
 OLD = b"the old content, which is longer than what replaces it" * 3
 OURS = b"our new content, a little shorter than the old one" * 2
 THEIRS = b"theirs"
-WITHIN_S = 10.0
+WITHIN_S = 20.0
 _HOLD_S = 0.4
 
 
