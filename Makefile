@@ -5,6 +5,8 @@
 .PHONY: help demo test test-crash test-conflicts test-locks bench check format venv clean
 
 PYTHON ?=
+# Most tests wait for something most of the time.
+JOBS ?= 3
 # ruff has no rule for an await in finally or except (ASYNC102) and the like; these are flake8-async's own.
 ASYNC_RULES := ASYNC100,ASYNC101,ASYNC102,ASYNC103,ASYNC104,ASYNC113,ASYNC120
 VENV_PYTHON := .venv/bin/python
@@ -17,9 +19,9 @@ demo: ## gateway, two mounts, a histogram of a ROOT file; stays up until Ctrl-C 
 	@scripts/bootstrap mount
 	@$(VENV_PYTHON) -m cs3fuse.demo $(if $(filter-out 0,$(CHECK)),--check) $(if $(PROFILE),--profile $(PROFILE))
 
-test: ## all tests but the long campaigns (ARGS="-k name" narrows)
+test: ## all tests but the long campaigns (ARGS="-k name" narrows; JOBS=0 runs them in one process)
 	@scripts/bootstrap
-	$(VENV_PYTHON) -X faulthandler -m pytest -o faulthandler_timeout=100 $(ARGS)
+	$(VENV_PYTHON) -X faulthandler -m pytest -o faulthandler_timeout=100 -n $(JOBS) --dist loadfile $(ARGS)
 
 test-crash: ## kill the daemon and the gateway, break uploads, 100 rounds each (half an hour; ARGS as for test)
 	@scripts/bootstrap

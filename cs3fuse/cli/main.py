@@ -21,6 +21,8 @@ app = typer.Typer(
     help="A CS3 gateway (Reva, OpenCloud, EOS behind them) as a local folder.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
+    # Help is plain text: `[/path]` is no markup.
+    rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 

@@ -180,6 +180,12 @@ def project_trash(desk: Desk) -> None:
         desk.note("project_purge_as_editor", editor.on("PurgeRecycle", "", key=_key_of(editor, "/tr-back.txt")).status)
 
 
+def _moment(stamp: str) -> tuple[str, str]:
+    """What sorts the time of a version's key: its fraction has no trailing zeros, so `.28Z` would sort after `.281Z`."""
+    seconds, _, fraction = stamp.rstrip("Z").partition(".")
+    return seconds, fraction.ljust(9, "0")
+
+
 def versions(desk: Desk) -> None:
     """ListFileVersions by every kind of reference, and the content of a version."""
     alan = desk.alan
@@ -201,7 +207,7 @@ def versions(desk: Desk) -> None:
         desk.note(f"versions:{name}", answer.status, v=found)
     listed = list(alan.on("ListFileVersions", _VERSIONED).message.versions)
     stamps = [version.key.partition(".REV.")[2] for version in listed]
-    in_order = stamps == sorted(stamps, reverse=True)
+    in_order = stamps == sorted(stamps, key=_moment, reverse=True)
     current = any(version.etag == info.etag for version in listed)
     keys = stamps if in_order else ["not newest first"]
     desk.note("versions_order", sizes=[version.size for version in listed], keys=keys, contains_current=current)

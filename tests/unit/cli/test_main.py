@@ -37,6 +37,16 @@ def test_every_option_explains_itself(name: str) -> None:
         assert parameter.name == "help" or getattr(parameter, "hidden", False) or parameter.help, parameter.name
 
 
+@pytest.mark.parametrize("name", sorted(GROUP.commands), ids="cs3fuse-{}".format)
+def test_help_can_be_shown(name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """A text with brackets in it is text: `[/path]` once ended the help of mount with a traceback."""
+    monkeypatch.setattr(sys, "argv", ["cs3fuse", name, "--help"])
+    with pytest.raises(SystemExit) as ended:
+        main.main()
+    assert not ended.value.code
+    assert name in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("failure", "status"),
     [(Unsent("Two files are left."), 3), (UnavailableError("Nothing is mounted."), 1)],

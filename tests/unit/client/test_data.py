@@ -523,7 +523,8 @@ async def test_sent_bytes_are_counted_while_they_are_sent(
     def watch(handler: Any) -> None:
         handler.note(handler.rfile.read(1_500_000))
         seen.append(data.sent_bytes)
-        replying(200)(handler)
+        handler.reply(200, [], b"")
+        handler.close_connection = True
 
     server.on(watch)
     stub.on("InitiateFileUpload", upload_at(server.url))
