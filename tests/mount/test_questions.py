@@ -323,22 +323,15 @@ def test_a_server_that_is_away_does_not_keep_a_mount(
     assert inspect(mount.state).records == ()
 
 
-def _interruptible() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-
-
 def test_ctrl_c_leaves_the_rest_in_the_journal(gateway: GatewayProcess, control: ControlClient, tmp_path: Path) -> None:
     """The wait ends at once, the mount is gone, the exit status tells; the next mount sends the rest."""
     mount = MountProcess(gateway.source(), tmp_path, options={"commit": "background", "drain_timeout_s": 2})
     with mount:
         control.fault(**AWAY)
         (mount.path / "interrupted").write_bytes(b"to be sent")
-        command = [sys.executable, "-m", "cs3fuse", "umount", str(mount.path)]
+        command = ["env", "--default-signal=INT", sys.executable, "-m", "cs3fuse", "umount", str(mount.path)]
         # As from a terminal: a shell starts its background jobs with SIGINT ignored, and that would be inherited.
-        process = subprocess.Popen(
-            command, env=mount.environment(), stderr=subprocess.PIPE, text=True,
-            preexec_fn=_interruptible,
-        )  # fmt: skip
+        process = subprocess.Popen(command, env=mount.environment(), stderr=subprocess.PIPE, text=True)
         while "command=flush" not in mount.log():
             assert process.poll() is None
             time.sleep(0.05)
