@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from cs3.identity.group.v1beta1 import group_api_pb2
+from cs3.identity.group.v1beta1 import resources_pb2 as group_pb2
 from cs3.identity.user.v1beta1 import resources_pb2 as user_pb2
 from cs3.identity.user.v1beta1 import user_api_pb2
 from cs3.ocm.invite.v1beta1 import invite_api_pb2
@@ -150,6 +151,15 @@ class Person:
     message: Any
 
 
+@dataclass(frozen=True, slots=True)
+class Group:
+    """A group of this site. ``message`` is the server's own id of it."""
+
+    opaque_id: str
+    name: str
+    message: Any
+
+
 class Sharing:
     """The sharing calls of one signed-in user."""
 
@@ -193,10 +203,9 @@ class Sharing:
         grantee = resources_pb2.Grantee(type=resources_pb2.GRANTEE_TYPE_USER, user_id=person.message.id)
         return await self._create_share(at, grantee, role, expires_s)
 
-    async def share_with_group(self, at: Location, group: str, role: Role, expires_s: float | None) -> str:
-        """Give a group of this site access, by its id. As ``share``."""
-        grantee = resources_pb2.Grantee(type=resources_pb2.GRANTEE_TYPE_GROUP)
-        grantee.group_id.opaque_id = group
+    async def share_with_group(self, at: Location, group: Group, role: Role, expires_s: float | None) -> str:
+        """Give a group of this site access. As ``share``."""
+        grantee = resources_pb2.Grantee(type=resources_pb2.GRANTEE_TYPE_GROUP, group_id=group.message)
         return await self._create_share(at, grantee, role, expires_s)
 
     async def _create_share(self, at: Location, grantee: Any, role: Role, expires_s: float | None) -> str:
@@ -254,14 +263,23 @@ class Sharing:
         user = response.user
         return Person(user.id.opaque_id, user.username, user.display_name, "", user)
 
-    async def has_group(self, name: str) -> bool:
-        """Whether this site knows a group of this name. Servers without groups have none."""
-        request = group_api_pb2.GetGroupByClaimRequest(claim="group_name", value=name)
+    async def group_named(self, name: str) -> Group | None:
+        """The group of this site with this name, None if there is none. Servers without groups have none."""
+        request = group_api_pb2.GetGroupByClaimRequest(claim="group_name", value=name, skip_fetching_members=True)
+        return await self._group("GetGroupByClaim", request, name)
+
+    async def group_with_id(self, opaque_id: str) -> Group | None:
+        """The group of this site with this opaque id, None if there is none."""
+        request = group_api_pb2.GetGroupRequest(group_id=group_pb2.GroupId(opaque_id=opaque_id), skip_fetching_members=True)
+        return await self._group("GetGroup", request, opaque_id)
+
+    async def _group(self, method: str, request: Any, which: str) -> Group | None:
         try:
-            response = await self._calls.invoke("GetGroupByClaim", request, path=f"the group {name}")
-        except Cs3FuseError:
-            return False
-        return bool(response.group.id.opaque_id)
+            response = await self._calls.invoke(method, request, path=f"the group {which}")
+        except (NotFoundError, ServerError, UnsupportedError):
+            return None
+        group = response.group
+        return Group(group.id.opaque_id, group.group_name or group.id.opaque_id, group.id) if group.id.opaque_id else None
 
     # -- public links ------------------------------------------------------------------------------------------------
 

@@ -136,8 +136,9 @@ class SharingAnswers:
         if "@" in who:
             person = await self._known_person(who)
             return {"id": await self._sharing.share_ocm(at, person, role, until), "with": who, "kind": "mesh"}
-        if await self._sharing.has_group(who):
-            return {"id": await self._sharing.share_with_group(at, who, role, until), "with": who, "kind": "group"}
+        group = await self._sharing.group_named(who)
+        if group is not None:
+            return {"id": await self._sharing.share_with_group(at, group, role, until), "with": group.name, "kind": "group"}
         raise NotFoundError(f"This site knows no user and no group called {who}; somebody of another site is USER@SITE.")
 
     async def _known_person(self, who: str) -> Person:

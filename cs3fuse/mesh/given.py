@@ -29,7 +29,7 @@ class GivenBook:
         self._shares: list[GivenShare] = []
         self._until = 0.0
         self._asking = trio.Lock()
-        self._people: dict[str, str] = {}
+        self._receivers: dict[tuple[str, str], str] = {}
 
     async def all(self) -> list[GivenShare]:
         """Everything that we gave, asked anew; a kind that the server does not have is left out."""
@@ -40,13 +40,20 @@ class GivenBook:
         return found
 
     async def _named(self, share: GivenShare) -> GivenShare:
-        """With the user's name instead of an id, which means nothing to anybody."""
-        if share.kind != "user":
+        """With the user's or group's name instead of an id, which means nothing to anybody."""
+        if share.kind not in {"user", "group"}:
             return share
-        if share.receiver not in self._people:
-            person = await self._sharing.user_with_id(share.receiver)
-            self._people[share.receiver] = person.username if person is not None and person.username else share.receiver
-        return replace(share, receiver=self._people[share.receiver])
+        key = (share.kind, share.receiver)
+        if key not in self._receivers:
+            self._receivers[key] = await self._name_of(share) or share.receiver
+        return replace(share, receiver=self._receivers[key])
+
+    async def _name_of(self, share: GivenShare) -> str:
+        if share.kind == "group":
+            group = await self._sharing.group_with_id(share.receiver)
+            return group.name if group is not None else ""
+        person = await self._sharing.user_with_id(share.receiver)
+        return person.username if person is not None else ""
 
     def forget(self) -> None:
         """Something was shared or taken back."""
