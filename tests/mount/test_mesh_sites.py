@@ -13,22 +13,19 @@ from pathlib import Path
 
 import pytest
 
-from cs3fuse.emulator.control_client import ControlClient
-from tests.support.processes import GatewayProcess, MountProcess
+from tests.support.mesh import OCM_MOUNT, A, B, Sites, two_sites
+from tests.support.processes import MountProcess
 
 pytestmark = pytest.mark.mount
 
-A, B = "a.example.org", "b.example.org"
 _SITE_TIMEOUT_S = 2.0
 
 
 @dataclass
 class Mesh:
-    """einstein at site A and marie at site B, each with a mount; ``a`` and ``b`` control the gateways."""
+    """einstein at site A and marie at site B, each with a mount."""
 
-    gateway_a: GatewayProcess
-    a: ControlClient
-    b: ControlClient
+    sites: Sites
     einstein: MountProcess
     marie: MountProcess
 
@@ -42,35 +39,22 @@ class Mesh:
 
     @property
     def disk(self) -> Path:
-        return self.gateway_a.root / "einstein"
-
-    def state(self, state: str) -> None:
-        self.b.peers(**{A: {"state": state}})
+        return self.sites.gateway_a.root / "einstein"
 
 
 @pytest.fixture(scope="module")
 def mesh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mesh]:
     folder = tmp_path_factory.mktemp("sites")
+    options = {"view": "mesh", "ocm_mount": OCM_MOUNT, "site_timeout_s": _SITE_TIMEOUT_S, "attribute_timeout_s": 0.5}
     with (
-        GatewayProcess(folder / "a", "reva", "--site", A) as gateway_a,
-        GatewayProcess(folder / "b", "reva", "--site", B) as gateway_b,
+        two_sites(folder) as sites,
+        MountProcess(sites.gateway_a.source(), folder / "einstein", "einstein", {**options}) as einstein,
+        MountProcess(sites.gateway_b.source(), folder / "marie", "marie", {**options}) as marie,
     ):
-        urls = {A: f"http://127.0.0.1:{gateway_a.http_port}", B: f"http://127.0.0.1:{gateway_b.http_port}"}
-        a, b = ControlClient(urls[A]), ControlClient(urls[B])
-        a.peers(**{B: urls[B]})
-        b.peers(**{A: urls[A]})
-        for control in (a, b):
-            for user in ("einstein", "marie"):
-                control.change("home", user)
-        options = {"view": "mesh", "ocm_mount": "/ocm-received", "site_timeout_s": _SITE_TIMEOUT_S, "attribute_timeout_s": 0.5}
-        with (
-            MountProcess(gateway_a.source(), folder / "einstein", "einstein", {**options}) as einstein,
-            MountProcess(gateway_b.source(), folder / "marie", "marie", {**options}) as marie,
-        ):
-            invitation = einstein.run("invite", "--mount", str(einstein.path)).stdout.strip()
-            assert invitation.endswith(f"@{A}")
-            marie.run("invite", "accept", invitation, "--mount", str(marie.path))
-            yield Mesh(gateway_a, a, b, einstein, marie)
+        invitation = einstein.run("invite", "--mount", str(einstein.path)).stdout.strip()
+        assert invitation.endswith(f"@{A}")
+        marie.run("invite", "accept", invitation, "--mount", str(marie.path))
+        yield Mesh(sites, einstein, marie)
 
 
 def refused(numbers: set[int], call: Callable[[], object]) -> None:
@@ -174,7 +158,7 @@ def test_viewer_and_file_share(mesh: Mesh) -> None:
 @pytest.fixture
 def reachable(mesh: Mesh) -> Iterator[None]:
     yield
-    mesh.state("ok")
+    mesh.sites.way("ok")
 
 
 @pytest.mark.usefixtures("reachable")
@@ -193,7 +177,7 @@ def test_site_away_and_back(mesh: Mesh, state: str) -> None:
     (mesh.marie.path / "home" / "mine").write_text("mine")
     writing = os.open(shared / "written", os.O_WRONLY | os.O_CREAT)
     os.write(writing, b"while it was away")
-    mesh.state(state)
+    mesh.sites.way(state)
     time.sleep(0.6)
 
     began = time.monotonic()
@@ -218,7 +202,7 @@ def test_site_away_and_back(mesh: Mesh, state: str) -> None:
     with pytest.raises(OSError):
         os.close(writing)
 
-    mesh.state("ok")
+    mesh.sites.way("ok")
     eventually(lambda: _is_there(mesh.disk / name / "written"), 30)
     eventually(lambda: _is_there(shared / "written"), 30)
     assert (shared / "written").read_text() == "while it was away"
