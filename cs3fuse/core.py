@@ -161,6 +161,7 @@ class Core:
             username=identity.username,
             options=engine,
         )
+        view.site_is_back = self.commits.hurry
         self.report: RecoveryReport | None = None
         """What became of the journal of earlier runs; None before it was replayed."""
 

@@ -112,6 +112,14 @@ class UnavailableError(Cs3FuseError):
     """The server cannot be reached or is overloaded; nothing was done by this call."""
 
 
+class SiteAwayError(UnavailableError):
+    """Another site behind a share failed lately and was not seen since; nothing was asked, and waiting here is of no use."""
+
+
+class SiteSilentError(SiteAwayError):
+    """As ``SiteAwayError``, of a site that did not answer in time."""
+
+
 class DeadlineError(Cs3FuseError):
     """No answer in time; a mutation may still be carried out later."""
 
@@ -174,6 +182,7 @@ _ERRNO: dict[type[Cs3FuseError], int] = {
     NoNamespaceError: errno.EOPNOTSUPP,
     CrossStorageError: errno.EXDEV,
     UnavailableError: errno.EHOSTDOWN,
+    SiteSilentError: errno.ETIMEDOUT,
     DeadlineError: errno.ETIMEDOUT,
     OutcomeUnknownError: errno.EIO,
     BusyError: errno.EBUSY,

@@ -11,12 +11,11 @@ from collections.abc import Iterator
 from functools import partial
 from typing import Final
 
-import trio
-
 from cs3fuse.cache.contents import Content
 from cs3fuse.cache.layout import BLOCK_BYTES, State
 from cs3fuse.cache.transfers import Transfer, Transfers
 from cs3fuse.errors import Cs3FuseError, RangesUnsupportedError, StaleError
+from cs3fuse.limits import RootLimits
 
 _LEAST_PIECE: Final = 8
 _LARGEST_PIECE: Final = 64
@@ -31,12 +30,12 @@ class RangedTransfers:
     """Plans and runs ranged GETs."""
 
     def __init__(self, services: Transfers, *, max_parallel: int) -> None:
-        """Plan for at most ``max_parallel`` GETs that readers wait for, and a quarter less than that for read-ahead beside them."""
+        """Plan for at most ``max_parallel`` GETs that readers wait for, and a quarter less than that for read-ahead, below each root."""
         self._services = services
         self._probing: set[str] = set()
-        self._waited = trio.CapacityLimiter(max_parallel)
+        self._waited = RootLimits(max_parallel)
         # Apart, so that a small read never queues behind the megabytes that somebody may want later.
-        self._ahead = trio.CapacityLimiter(max(1, max_parallel * 3 // 4))
+        self._ahead = RootLimits(max(1, max_parallel * 3 // 4))
 
     def want(self, content: Content, first: int, stop: int, ahead: int) -> None:
         """Start what is absent of blocks first to stop, and with it, in the same GET, the ``ahead`` blocks behind.
@@ -75,16 +74,16 @@ class RangedTransfers:
             for start in range(low, high, piece):
                 self._launch(content, start, min(start + piece, high), self._ahead)
 
-    def _launch(self, content: Content, first: int, stop: int, limiter: trio.CapacityLimiter) -> None:
+    def _launch(self, content: Content, first: int, stop: int, limits: RootLimits) -> None:
         content.blocks.replace(State.ABSENT, State.COMING, first, stop)
         # Pinned from here on: between launch and start of the job nobody may drop the content.
         self._services.shelf.pin(content)
-        self._services.spawn(partial(self._run, content, first, stop, limiter))
+        self._services.spawn(partial(self._run, content, first, stop, limits))
 
-    async def _run(self, content: Content, first: int, stop: int, limiter: trio.CapacityLimiter) -> None:
+    async def _run(self, content: Content, first: int, stop: int, limits: RootLimits) -> None:
         """The job: failures go to those who wait for a block of it, nobody else."""
         try:
-            async with limiter:
+            async with limits.of(content.at):
                 if content.readers or content.has_waiters:
                     await self._services.patiently(
                         content, partial(self._attempt, content, first, stop), partial(content.is_wanted, first, stop)

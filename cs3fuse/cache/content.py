@@ -75,7 +75,7 @@ class ContentStore:
         Args: ``budget_bytes`` bounds what is kept, ``min_free_bytes`` is left free on the disk; files in use may exceed both
         by a window each. ``window_bytes`` bounds read-ahead and how far a stream runs ahead of its readers. ``max_parallel``
         ranged GETs (and three quarters as many for read-ahead), twice as many GETs of small files and ``max_streams`` of
-        large ones run at once; each occupies a thread of the client.
+        large ones run at once below each root; each occupies a thread of the client.
         """
         window_bytes = max(BLOCK_BYTES * 8, min(window_bytes, budget_bytes // 4))
         self._services = Transfers(data, tree, book, spawn=self._spawn, stir_all=self._stir_all)

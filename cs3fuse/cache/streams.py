@@ -24,6 +24,7 @@ from cs3fuse.cache.contents import Content
 from cs3fuse.cache.layout import BLOCK_BYTES, State
 from cs3fuse.cache.transfers import Transfer, Transfers
 from cs3fuse.errors import Cs3FuseError, StaleError
+from cs3fuse.limits import RootLimits
 from cs3fuse.model import ByteRange
 from cs3fuse.ports import Fetched
 
@@ -39,7 +40,7 @@ _log = structlog.get_logger(__name__)
 
 
 class StreamSlots:
-    """How many large streams run at once; a paused one gives way to one that is needed now."""
+    """How many large streams run at once below each root; a paused one gives way to one that is needed now."""
 
     def __init__(self, limit: int) -> None:
         """Allow ``limit`` streams."""
@@ -53,12 +54,17 @@ class StreamSlots:
 
     async def acquire(self, stream: Stream) -> None:
         """Wait for a slot, ending the stream that is paused longest if there is one."""
-        while len(self._running) >= self._limit:
-            paused = [other for other in self._running if other.paused_at is not None]
+        while len(beside := self._beside(stream)) >= self._limit:
+            paused = [other for other in beside if other.paused_at is not None]
             if paused:
                 min(paused, key=lambda other: other.paused_at or 0.0).end("another file needs its connection")
             await self._changed.wait()
         self._running.add(stream)
+
+    def _beside(self, stream: Stream) -> list[Stream]:
+        """Those that run below the same root."""
+        root = stream.content.at.root
+        return [other for other in self._running if other.content.at.root == root]
 
     def release(self, stream: Stream) -> None:
         """Give the slot back."""
@@ -75,9 +81,9 @@ class WholeTransfers:
     """Starts and watches streams."""
 
     def __init__(self, services: Transfers, *, window_bytes: int, max_streams: int, max_small: int) -> None:
-        """Allow ``max_streams`` large and, apart from them, ``max_small`` small files at once."""
+        """Allow ``max_streams`` large and, apart from them, ``max_small`` small files at once below each root."""
         self._services = services
-        self._small = trio.CapacityLimiter(max_small)
+        self._small = RootLimits(max_small)
         self.window_bytes = window_bytes
         self.slots = StreamSlots(max_streams)
         self._streams: set[Stream] = set()
@@ -117,7 +123,7 @@ class WholeTransfers:
     async def _run(self, stream: Stream) -> None:
         try:
             if stream.content.size <= SMALL_BYTES:
-                async with self._small:
+                async with self._small.of(stream.content.at):
                     await stream.run()
             else:
                 await self.slots.acquire(stream)

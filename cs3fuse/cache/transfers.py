@@ -27,6 +27,7 @@ from cs3fuse.errors import (
     LocalStorageError,
     NotFoundError,
     ServerError,
+    SiteAwayError,
     StaleError,
     UnavailableError,
 )
@@ -146,6 +147,8 @@ class Transfers:
                 pause_s: float | None = next(pauses, None)
                 if pause_s is None:
                     raise disk_failure(error, content) from error
+            except SiteAwayError:
+                raise
             except _TRANSIENT as error:
                 pause_s = next(busy_pauses if isinstance(error, BusyError) else pauses, None)
                 if pause_s is None or not is_wanted():

@@ -59,7 +59,7 @@ def _nobody_to_tell(_at: Location, _entry: Entry) -> None:
 
 @dataclass(slots=True)
 class EngineOptions:
-    """``mode``: what close waits for. ``workers``: uploads at a time. ``queue_bound``: files that may wait in mode "background".
+    """``mode``: what close waits for. ``workers``: uploads at a time, below each root. ``queue_bound``: files that may wait in mode "background".
 
     ``replace_upload_bound``: a rename onto a file uploads sources up to this many bytes and has larger ones moved by the server.
     ``recovery_limit_s``: how long a start waits for the journal; what is not sent by then goes on in the background.
@@ -263,8 +263,8 @@ class CommitEngine:
         self._strays.add(session)
         session.ask()
 
-    def _watch(self, at: Location, entry: Entry | None) -> None:
-        self._running.watcher.watch(at, entry)
+    def _watch(self, at: Location, entry: Entry | None, earlier: Sequence[tuple[int, str]]) -> None:
+        self._running.watcher.watch(at, entry, earlier)
 
     def _forget(self, session: WriteSession) -> None:
         if self._sessions.get(session.at) is session:
@@ -443,6 +443,12 @@ class CommitEngine:
         for outcome in asked:
             await outcome.done.wait()
         return [item for item in self.queue() if (at is None or item.at.is_below(at)) and item.state != "dirty"]
+
+    def hurry(self, at: Location) -> None:
+        """What failed below ``at`` is tried again now and not when its turn comes: whatever was in the way is gone."""
+        for session in self._all():
+            if session.at.is_below(at) and session.is_due(math.inf):
+                session.ask()
 
     def conflicts(self) -> list[ConflictRecord]:
         """Conflicts whose copies are on the server, oldest first; those of this identity."""

@@ -25,10 +25,12 @@ from cs3fuse.commit.records import (
     CommitRecord,
     ConflictRecord,
     RecordState,
+    decode_earlier,
     decode_entry,
     decode_location,
     decode_lock,
     decode_ranges,
+    encode_earlier,
     encode_entry,
     encode_location,
     encode_lock,
@@ -37,7 +39,7 @@ from cs3fuse.commit.records import (
 from cs3fuse.commit.reserve import RESERVE_BYTES, Reserve, no_room
 from cs3fuse.errors import Cs3FuseError, LocalSpaceError, LocalStorageError
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 CHECKPOINT_EVERY = 500
 """Transactions after which the write-ahead log is brought into the database."""
 _SCHEMA = """
@@ -45,14 +47,15 @@ CREATE TABLE commits (
     id INTEGER PRIMARY KEY, identity TEXT NOT NULL, at TEXT NOT NULL, base TEXT, staged TEXT NOT NULL, size INTEGER NOT NULL,
     mtime_ns INTEGER NOT NULL, state TEXT NOT NULL, created_at REAL NOT NULL, changed_at REAL NOT NULL, sha1 TEXT NOT NULL,
     missing TEXT NOT NULL, copy_at TEXT, source TEXT, source_entry TEXT, lock TEXT, attempts INTEGER NOT NULL, reason TEXT NOT NULL,
-    attempted INTEGER NOT NULL
+    attempted INTEGER NOT NULL, earlier TEXT NOT NULL DEFAULT '[]'
 );
 CREATE TABLE conflicts (
     id INTEGER PRIMARY KEY, identity TEXT NOT NULL, at TEXT NOT NULL, copy_at TEXT NOT NULL, noticed_at REAL NOT NULL,
     reason TEXT NOT NULL
 );
 """
-_PUT = "INSERT OR REPLACE INTO commits VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)"
+_FROM_1_TO_2 = "ALTER TABLE commits ADD COLUMN earlier TEXT NOT NULL DEFAULT '[]';"
+_PUT = "INSERT OR REPLACE INTO commits VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)"
 _DROP = "DELETE FROM commits WHERE id = ?"
 _ADD_CONFLICT = "INSERT INTO conflicts VALUES (?,?,?,?,?,?)"
 _FORGET_CONFLICT = "DELETE FROM conflicts WHERE id = ?"
@@ -122,6 +125,8 @@ class Journal:
         version = self._database.execute("PRAGMA user_version").fetchone()[0]
         if version == 0:
             self._database.executescript(f"BEGIN; {_SCHEMA} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;")
+        elif version == 1:
+            self._database.executescript(f"BEGIN; {_FROM_1_TO_2} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;")
         elif version != SCHEMA_VERSION:
             raise ValueError(f"version {version}, this program knows {SCHEMA_VERSION}")
         for row in self._database.execute("SELECT * FROM commits ORDER BY id"):
@@ -303,6 +308,7 @@ def _row_of(record: CommitRecord) -> tuple[object, ...]:
         record.attempts,
         record.reason,
         int(record.attempted),
+        encode_earlier(record.earlier),
     )
 
 
@@ -330,6 +336,7 @@ def _record_of(row: Sequence[object]) -> CommitRecord:
         attempts=_number(row[16]),
         reason=str(row[17]),
         attempted=bool(row[18]),
+        earlier=decode_earlier(str(row[19])),
     )
 
 

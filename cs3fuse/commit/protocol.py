@@ -13,8 +13,9 @@ Each step assumes that the process may die in it:
 
 from __future__ import annotations
 
+import hashlib
 import os
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 
 import structlog
@@ -37,11 +38,12 @@ from cs3fuse.errors import (
     NotFoundError,
     OutcomeUnknownError,
     ServerError,
+    SiteAwayError,
     StaleError,
     UnavailableError,
 )
 from cs3fuse.model import Entry, IdRoot, Kind, Location, Lock
-from cs3fuse.ports import ExpectAbsent, Expectation, ExpectEtag, RemoteData, RemoteTree, UploadSource
+from cs3fuse.ports import ExpectAbsent, Expectation, ExpectEtag, RemoteData, RemoteTree, Sink, UploadSource
 
 _LOG = structlog.get_logger(__name__)
 
@@ -79,10 +81,12 @@ class Backoff:
         self._waits = 0
 
     async def wait(self, error: Cs3FuseError) -> None:
-        """Wait before the next attempt. Raises: ``error`` itself when the budget is used up.
+        """Wait before the next attempt. Raises: ``error`` itself when the budget is used up, or waiting is of no use.
 
         One upload of a large file can take longer than the budget: two more attempts are made all the same.
         """
+        if isinstance(error, SiteAwayError):
+            raise error  # whoever has it away looks for it in the background, and says when it is back
         self._waits += 1
         if trio.current_time() + self._delay_s > self._ends_at and self._waits > ATTEMPTS_AT_LEAST:
             raise error
@@ -111,7 +115,8 @@ def _tell_nobody(error: Cs3FuseError) -> None:
 class CommitJob:
     """One frozen file on its way.
 
-    ``attempted`` starts True where an earlier run may have sent bytes. ``note`` writes the journal. ``resend_if_deleted``: a file
+    ``attempted`` starts True where an earlier run may have sent bytes. ``earlier``: as in ``CommitRecord``; who finds those bytes may replace
+    them. ``note`` writes the journal. ``resend_if_deleted``: a file
     that was deleted meanwhile is created again. ``retries`` counts for the log; ``tell`` is told of each failure that is waited out.
     """
 
@@ -123,6 +128,7 @@ class CommitJob:
     note: Callable[[RecordState], Awaitable[None]] = _no_note
     tell: Callable[[Cs3FuseError], None] = _tell_nobody
     attempted: bool = False
+    earlier: Sequence[tuple[int, str]] = ()
     resend_if_deleted: bool = True
     retries: int = 0
     acknowledged: bool = field(default=False, init=False)
@@ -158,6 +164,27 @@ class _CompareSink:
             raise _DiffersError
 
 
+class _DigestSink:
+    """Takes a download from its beginning to its end; one that begins anew counts anew."""
+
+    def __init__(self) -> None:
+        self._sha1 = hashlib.sha1(usedforsecurity=False)
+        self._position = 0
+
+    def write(self, offset: int, data: memoryview) -> None:
+        """Count it; see ``ports.Sink``."""
+        if offset == 0:
+            self._sha1, self._position = hashlib.sha1(usedforsecurity=False), 0
+        if offset != self._position:
+            raise _DiffersError
+        self._sha1.update(data)
+        self._position += len(data)
+
+    def hex(self) -> str:
+        """The SHA-1 of what came."""
+        return self._sha1.hexdigest()
+
+
 class CommitProtocol:
     """Commits through the ports. See the module for what it guarantees."""
 
@@ -176,7 +203,7 @@ class CommitProtocol:
         """
         backoff = Backoff(retry or self._retry, job.tell)
         at, was_recreated, was_unknown, lost_races, lost_locks = job.at, False, False, 0, 0
-        must_look = not self._server_checks(job) or job.attempted
+        must_look = not self._server_checks(job) or job.attempted or bool(job.earlier)
         expect: Expectation = ExpectAbsent() if job.base is None else ExpectEtag(job.base.etag)
         while True:
             if must_look:
@@ -277,6 +304,13 @@ class CommitProtocol:
         sent = Sent(job.source.size, attempted=job.attempted, acknowledged=job.acknowledged)
         agrees = await self._checksum_agrees(job.source, found, job.source.size)
         verdict = judge(found, job.base, sent, checksum_agrees=agrees)
+        if (
+            found is not None
+            and verdict in {Verdict.FOREIGN, Verdict.PERHAPS_OURS, Verdict.PERHAPS_PART_OF_OURS}
+            and await self._is_earlier(job, at, found, backoff)
+        ):
+            _LOG.info("an earlier upload of ours was carried out late", path=str(at), size=found.size)
+            return Verdict.BASE
         if found is None or verdict not in {Verdict.PERHAPS_OURS, Verdict.PERHAPS_PART_OF_OURS}:
             return verdict
         agrees = await self._checksum_agrees(job.source, found, found.size)
@@ -299,12 +333,26 @@ class CommitProtocol:
             raise LocalStorageError(f"The staged bytes cannot be read: {exc.strerror}.", call="staging.read") from exc
         return None if ours is None else ours == found.checksum.hex
 
+    async def _is_earlier(self, job: CommitJob, at: Location, found: Entry, backoff: Backoff) -> bool:
+        """Whether the server's bytes are older ones of ours whose upload was given up."""
+        digests = {sha1 for size, sha1 in job.earlier if size == found.size}
+        if not digests:
+            return False
+        if found.checksum is not None and found.checksum.kind == "sha1":
+            return found.checksum.hex in digests
+        sink = _DigestSink()
+        return await self._reads_back(sink, at, found, backoff) and sink.hex() in digests
+
     async def _reads_back_as_ours(self, job: CommitJob, at: Location, found: Entry, backoff: Backoff) -> bool:
         """Whether the server's bytes are our first ``found.size`` ones."""
+        return await self._reads_back(_CompareSink(job.source.fd), at, found, backoff)
+
+    async def _reads_back(self, sink: Sink, at: Location, found: Entry, backoff: Backoff) -> bool:
+        """Whether the sink took all bytes of this version."""
         while True:
             try:
                 if found.size:
-                    await self._data.fetch(at, None, _CompareSink(job.source.fd), expected=found)
+                    await self._data.fetch(at, None, sink, expected=found)
                 after = await self._look(at, backoff)
             except _DiffersError:
                 return False

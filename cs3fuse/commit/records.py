@@ -42,7 +42,8 @@ class CommitRecord:
     where it creates the file. ``missing`` are the ranges of the staged file that still have to come from ``base``; empty once
     sealed. ``copy_at`` is where the conflict copy goes, once chosen. ``source`` and ``source_entry`` name the file whose rename onto
     ``at`` this is: it is deleted after the commit. With ``source`` set the bytes have
-    another place already and need no conflict copy. ``attempted``: an earlier upload may have stored bytes of ours. Times are unix seconds.
+    another place already and need no conflict copy. ``attempted``: an earlier upload may have stored bytes of ours. ``earlier``: size and
+    SHA-1 of older bytes of ours for this name whose upload was given up and may still be carried out. Times are unix seconds.
     """
 
     id: int
@@ -64,11 +65,17 @@ class CommitRecord:
     attempts: int = 0
     reason: str = ""
     attempted: bool = False
+    earlier: tuple[tuple[int, str], ...] = ()
 
     @property
     def may_be_on_the_server(self) -> bool:
         """Whether bytes of ours can stand on the server although we never saw the success."""
         return self.attempted or self.state in {RecordState.UPLOADING, RecordState.UNKNOWN}
+
+    @property
+    def outstanding(self) -> tuple[tuple[int, str], ...]:
+        """What a later generation must expect of this one and those before it: their bytes may appear any time."""
+        return (*self.earlier, (self.size, self.sha1)) if self.may_be_on_the_server and self.sha1 else self.earlier
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +158,16 @@ def encode_ranges(ranges: Sequence[ByteRange]) -> str:
 def decode_ranges(text: str) -> tuple[ByteRange, ...]:
     """Reverse of ``encode_ranges``."""
     return tuple(ByteRange(start, stop) for start, stop in json.loads(text))
+
+
+def encode_earlier(earlier: Sequence[tuple[int, str]]) -> str:
+    """The text form of ``CommitRecord.earlier``."""
+    return json.dumps([list(each) for each in earlier])
+
+
+def decode_earlier(text: str) -> tuple[tuple[int, str], ...]:
+    """Reverse of ``encode_earlier``."""
+    return tuple((int(size), str(sha1)) for size, sha1 in json.loads(text))
 
 
 def encode_lock(lock: Lock | None) -> str | None:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import structlog
@@ -42,6 +42,7 @@ from cs3fuse.errors import (
     StaleError,
     UnsupportedError,
 )
+from cs3fuse.limits import RootLimits
 from cs3fuse.model import Entry, Location
 from cs3fuse.ports import BaseContent, UploadSource
 
@@ -73,7 +74,7 @@ class SenderOptions:
 
     username: str
     is_background: bool
-    watch: Callable[[Location, Entry | None], None]
+    watch: Callable[[Location, Entry | None, Sequence[tuple[int, str]]], None]
     on_server: Callable[[Location, Entry], None]
     wall_clock: Callable[[], float] = time.time
 
@@ -96,8 +97,8 @@ class Sender:
         self._book = book
         self._journal = journal
         self._options = options
-        self._preparing = trio.CapacityLimiter(workers)
-        self._uploading = trio.CapacityLimiter(workers)
+        self._preparing = RootLimits(workers)
+        self._uploading = RootLimits(workers)
 
     async def send(self, session: WriteSession, *, retry: RetryPolicy | None = None) -> None:
         """Commit what the session has; its outcome is finished in every case but cancellation.
@@ -118,10 +119,10 @@ class Sender:
         if generation is None:
             return session.entry()
         try:
-            async with self._preparing:
+            async with self._preparing.of(session.at):
                 await self._prepare(session, generation)
             session.note_sealed()
-            async with self._uploading:
+            async with self._uploading.of(session.at):
                 return await self._upload(session, generation, retry)
         except ConflictError:
             self._schedule(session, generation)
@@ -152,6 +153,7 @@ class Sender:
                 mtime_ns=_distinct_mtime(generation.record),
                 missing=(),
                 lock=session.lock.current(),
+                earlier=generation.replaces.outstanding if generation.replaces is not None else generation.record.earlier,
             )
             generation.is_complete = True
         state = generation.record.state
@@ -226,8 +228,9 @@ class Sender:
             await self._journal.drop(generation.record.id)
         if committed.was_recreated:
             _LOG.warning("file had been deleted meanwhile and was created again", path=str(session.at))
-        is_doubtful = committed.was_unknown and not self._book.of(committed.entry.storage_id).conditional_uploads
-        self._options.watch(session.at, committed.entry if is_doubtful else None)
+        earlier = generation.record.earlier
+        is_doubtful = (committed.was_unknown or earlier) and not self._book.of(committed.entry.storage_id).conditional_uploads
+        self._options.watch(session.at, committed.entry if is_doubtful else None, earlier)
         staged = session.settle(generation, committed.entry)
         self._options.on_server(session.at, committed.entry)
         await self._give_away(staged, committed, generation)
@@ -254,6 +257,7 @@ class Sender:
                 note=note,
                 tell=session.note_trouble,
                 attempted=record.attempted,
+                earlier=record.earlier,
             )
             try:
                 return await self._protocol.commit(job, retry=retry)

@@ -2,14 +2,14 @@
 
 Owned by the engine; trio thread only. On a storage that commits what arrived (Reva), an upload that we gave up may still be carried out
 after the one that succeeded, when the server at last notices that its connection is dead: then a truncated file stands where the
-acknowledged one stood. Nothing else can tell us, so such files are looked at a few times; a beginning of our bytes is replaced by all of
-them. Anything else is somebody's later save, and stays. An empty file stays too: somebody may have meant that.
+acknowledged one stood. Older bytes of ours that were given up may come as late. Nothing else can tell us, so such files are looked at a few
+times; a beginning of our bytes, or those older ones, are replaced by what we sent last. Anything else is somebody's later save, and stays. An empty file stays too: somebody may have meant that.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import structlog
@@ -35,8 +35,13 @@ LOOK_AFTER_S = (5.0, 30.0, 120.0)
 class _Watch:
     at: Location
     entry: Entry
+    earlier: tuple[tuple[int, str], ...]
     started_at: float
     looks: int = 0
+
+    def may_be_ours(self, size: int) -> bool:
+        """Whether a file of this size can be an upload of ours that was given up; the protocol compares the bytes."""
+        return 0 < size < self.entry.size or any(size == each for each, _sha1 in self.earlier)
 
     def is_due(self, now: float) -> bool:
         return now >= self.started_at + LOOK_AFTER_S[self.looks]
@@ -56,11 +61,14 @@ class Watcher:
         """How many files are watched."""
         return len(self._watches)
 
-    def watch(self, at: Location, entry: Entry | None) -> None:
-        """The server has ``entry`` at last, after an upload whose outcome was unknown; None: it has a version beyond doubt."""
+    def watch(self, at: Location, entry: Entry | None, earlier: Sequence[tuple[int, str]] = ()) -> None:
+        """The server has ``entry`` at last, after an upload whose outcome was unknown; None: it has a version beyond doubt.
+
+        ``earlier``: as in ``CommitRecord``.
+        """
         self._watches.pop(at, None)
         if entry is not None and entry.size:
-            self._watches[at] = _Watch(at, entry, trio.current_time())
+            self._watches[at] = _Watch(at, entry, tuple(earlier), trio.current_time())
 
     async def look(self) -> None:
         """Look at what is due. Never raises for the server's sake. Cancellation: nothing is lost."""
@@ -77,7 +85,7 @@ class Watcher:
             is_over = watch.looks == len(LOOK_AFTER_S)
             if found is None or not same_version(watch.entry, found):
                 is_over = True
-                if found is not None and 0 < found.size < watch.entry.size:
+                if found is not None and watch.may_be_ours(found.size):
                     await self._repair(watch)
             if is_over and self._watches.get(watch.at) is watch:
                 del self._watches[watch.at]
@@ -103,6 +111,7 @@ class Watcher:
                 source=watch.at,
                 source_entry=watch.entry,
                 attempted=True,
+                earlier=watch.earlier,
             )
             with staged.pinned():
                 await self._host.content.fill(watch.at, watch.entry, [ByteRange(0, size)], staged.fd)
@@ -112,10 +121,12 @@ class Watcher:
             if staged is not None:
                 staged.discard()
             _LOG.warning(
-                "file became shorter after our upload, and our bytes are not here any more", path=str(watch.at), reason=str(exc)
+                "file changed after our upload, perhaps by an earlier one, and our bytes are not here any more",
+                path=str(watch.at),
+                reason=str(exc),
             )
             return
-        _LOG.warning("file became shorter after our upload: perhaps an earlier attempt was carried out late", path=str(watch.at))
+        _LOG.warning("file changed after our upload: perhaps an earlier attempt was carried out late", path=str(watch.at))
         session = WriteSession(self._host, watch.at, watch.entry, lock=SessionLock(), created=False)
         session.restore(Generation(staged, record, is_restored=True))
         self._send(session)

@@ -56,16 +56,9 @@ class MeshData:
             raise AccessDeniedError(f"{at} is a folder of the view; nothing can be made in it.", path=str(at))
         grant = self._table.of(at)
         grant.require("initiate_file_upload", at)
-        site = grant.site
-        if site is None:
+        if grant.site is None:
             return await grant.remote.data.upload(at, source, expect=expect, lock=lock)
-        site.check(at)
-        try:
-            async with site.transfers:
-                site.check(at)
-                return await grant.remote.data.upload(at, source, expect=expect, lock=lock)
-        finally:
-            site.forget(at)
+        return await grant.site.upload(lambda: grant.remote.data.upload(at, source, expect=expect, lock=lock), at, source.size)
 
 
 class MeshLocks:

@@ -1,21 +1,28 @@
 """Another site behind a share: how long it may take, how much it may take, and what is known of it while it is away.
 
-Owns, for each OCM root, a breaker, limits on what runs at once, and the last entries. ``mesh.remote`` makes every call to
-such a root through ``Site.call``; ``probe`` runs as a service. A gateway asks the other site during the call and has no limit of its own
+Owns, for each OCM root, a breaker, limits on what runs at once, the uploads under way, and the last entries. ``mesh.tree`` and
+``mesh.remote`` make every call to such a root through it; ``look_after`` runs as a service. A gateway asks the other site during the call and has no limit of its own
 (measured: 30 to 60 s when packets are dropped, none at all when it is frozen), so here is where waiting ends. Trio thread only.
 """
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 import cachetools
 import structlog
 import trio
 
-from cs3fuse.errors import Cs3FuseError, DeadlineError, ServerError, UnavailableError
+from cs3fuse.errors import (
+    Cs3FuseError,
+    DeadlineError,
+    ServerError,
+    SiteAwayError,
+    SiteSilentError,
+    UnavailableError,
+)
 from cs3fuse.mesh.breaker import Breaker
 from cs3fuse.model import Entry, Location, Root
 from cs3fuse.ports import RemoteTree
@@ -30,6 +37,8 @@ _REMEMBERED = 20_000
 LONGEST_PROBE_WAIT_S = 10.0
 """With the longest pause between probes this keeps the promise that a site is seen to be back within 30 s."""
 _TICK_S = 1.0
+_SLOW_BYTES_PER_S = 1_000_000
+"""An upload that takes longer than this explains is asked about: our gateway answers only when the other site has everything."""
 READING = frozenset({"get_path", "initiate_file_download", "list_container", "stat"})
 
 
@@ -53,6 +62,7 @@ class Site:
         self._limits = limits
         self._calls = trio.CapacityLimiter(_CALLS_AT_ONCE)
         self.transfers = trio.CapacityLimiter(_TRANSFERS_AT_ONCE)
+        self._uploads: set[_Upload] = set()
         self._entries: cachetools.LRUCache[Location, Entry] = cachetools.LRUCache(_REMEMBERED)
 
     @property
@@ -65,8 +75,9 @@ class Site:
     async def call(self, question: Callable[[], Awaitable[T]], at: Location) -> T:
         """Ask, within the limits.
 
-        Raises: DeadlineError: no answer in time, now or lately; UnavailableError: it failed lately and was not seen since. What the
-        call raises; a failure without a reason is looked into: a root that cannot be described either is away.
+        Raises: DeadlineError: no answer in time, the call may still be carried out; SiteAwayError: it failed lately and was not seen
+        since, nothing was asked. What the call raises; a failure without a reason is looked into: a root that cannot be
+        described either is away.
         """
         self.check(at)
         failure: ServerError | None = None
@@ -86,11 +97,11 @@ class Site:
         return answer
 
     def check(self, at: Location) -> None:
-        """Refuse at once while the site is away. Raises: DeadlineError, UnavailableError."""
+        """Refuse at once while the site is away. Raises: SiteAwayError, SiteSilentError."""
         if not self.breaker.is_open:
             return
         sentence = f"{at}: {self.breaker.reason} It is asked again in the background."
-        raise (DeadlineError if self.breaker.is_timeout else UnavailableError)(sentence, path=str(at))
+        raise (SiteSilentError if self.breaker.is_timeout else SiteAwayError)(sentence, path=str(at))
 
     def timed_out(self, at: Location) -> DeadlineError:
         """The site did not answer in time."""
@@ -99,6 +110,40 @@ class Site:
             f"{at}: the site {self.name} did not answer within {self._limits.call_s:.0f} s; what was asked for may still happen.",
             path=str(at),
         )
+
+    async def upload(self, send: Callable[[], Awaitable[T]], at: Location, size: int) -> T:
+        """Upload ``size`` bytes; given up when it takes long and the root does not answer either.
+
+        Raises: SiteAwayError: nothing was sent; DeadlineError: it may still be carried out. What ``send`` raises.
+        """
+        self.check(at)
+        upload = _Upload(trio.current_time() + self._limits.call_s + size / _SLOW_BYTES_PER_S)
+        self._uploads.add(upload)
+        try:
+            with upload.scope:
+                async with self.transfers:
+                    self.check(at)
+                    return await send()
+        finally:
+            self._uploads.discard(upload)
+            self.forget(at)
+        raise self.timed_out(at)
+
+    def has_slow_upload(self, now: float) -> bool:
+        """Whether an upload takes so long that the site should be looked at."""
+        return not self.breaker.is_open and any(now >= upload.is_slow_at for upload in self._uploads)
+
+    async def look_for_uploads(self) -> None:
+        """See whether the site is there at all while an upload takes long; if not, give up those that do. Bounded."""
+        try:
+            with trio.fail_after(self._limits.call_s):
+                await self._tree.stat(Location(self.root))
+        except trio.TooSlowError:
+            self.timed_out(Location(self.root))
+            for upload in self._uploads:
+                upload.scope.cancel()
+        except Cs3FuseError:
+            return  # an upload that fails says so itself
 
     async def _look_into(self, failure: ServerError, at: Location) -> None:
         """Whether a failure without a reason means that the site is away, or the share revoked: then its root fails, too."""
@@ -109,7 +154,7 @@ class Site:
             raise self.timed_out(at) from timeout
         except ServerError as second:
             self._opened(f"The site {self.name} cannot be reached, or took the share back ({second})", is_timeout=False)
-            raise UnavailableError(f"{at}: {self.breaker.reason}", path=str(at)) from failure
+            raise SiteAwayError(f"{at}: {self.breaker.reason}", path=str(at)) from failure
         except Cs3FuseError:
             return
 
@@ -167,21 +212,38 @@ def read_only(entry: Entry) -> Entry:
     return replace(entry, permissions=READING if entry.permissions is None else entry.permissions & READING)
 
 
-async def probe_forever(sites: Callable[[], set[Site]]) -> None:
-    """Ask every site that is away, each at its own times, until cancelled. At most one probe per site at once."""
-    running: set[Site] = set()
+@dataclass(eq=False, slots=True)
+class _Upload:
+    """One upload under way: from when on it counts as slow (trio's clock), and what gives it up."""
 
-    async def probe(site: Site) -> None:
+    is_slow_at: float
+    scope: trio.CancelScope = field(default_factory=trio.CancelScope)
+
+
+async def look_after(sites: Callable[[], set[Site]], tell_back: Callable[[Root], None]) -> None:
+    """Ask every site that is away or takes long over an upload, each at its own times, until cancelled; at most one question per site at
+    once. ``tell_back`` is told of each root that was away and is not any more.
+    """
+    running: set[Site] = set()
+    away: set[Site] = set()
+
+    async def ask(site: Site, question: Callable[[], Awaitable[None]]) -> None:
         try:
-            await site.probe()
+            await question()
         finally:
             running.discard(site)
 
     async with trio.open_nursery() as nursery:
         while True:
-            now = trio.current_time()
-            for site in sites() - running:
-                if site.breaker.probe_due(now):
+            now, known = trio.current_time(), sites()
+            for site in known - running:
+                question = (
+                    site.probe if site.breaker.probe_due(now) else site.look_for_uploads if site.has_slow_upload(now) else None
+                )
+                if question is not None:
                     running.add(site)
-                    nursery.start_soon(probe, site)
+                    nursery.start_soon(ask, site, question)
+            for site in away - {site for site in known if site.breaker.is_open}:
+                tell_back(site.root)
+            away = {site for site in known if site.breaker.is_open}
             await trio.sleep(_TICK_S)

@@ -7,6 +7,7 @@ program only sees the ``Location`` of the top and the three ports.
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import structlog
@@ -26,12 +27,16 @@ from cs3fuse.mesh.names import NameBook
 from cs3fuse.mesh.ocm import OcmSource
 from cs3fuse.mesh.remote import MeshData, MeshLocks
 from cs3fuse.mesh.roots import RootTable
-from cs3fuse.mesh.sites import LONGEST_PROBE_WAIT_S, Limits, probe_forever
+from cs3fuse.mesh.sites import LONGEST_PROBE_WAIT_S, Limits, look_after
 from cs3fuse.mesh.tree import TOP, MeshTree
 from cs3fuse.model import Location, Root
 from cs3fuse.ports import RemoteData, RemoteLocks, RemoteTree
 
 _log = structlog.get_logger(__name__)
+
+
+def _tell_nobody(_at: Location) -> None:
+    """For a view of which nothing waits."""
 
 
 class View:
@@ -47,6 +52,8 @@ class View:
         self._table = table
         self._links = links
         self.given = GivenBook(client.sharing)
+        self.site_is_back: Callable[[Location], None] = _tell_nobody
+        """Told of the root of each share whose site was away and answers again."""
         self.tree: RemoteTree = mesh if mesh is not None else client.tree
         self.data: RemoteData = MeshData(table) if mesh is not None else client.data
         self.locks: RemoteLocks = MeshLocks(table) if mesh is not None else client.locks
@@ -62,10 +69,10 @@ class View:
         return self.client.data.sent_bytes + (self._links.sent_bytes if self._links is not None else 0)
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Ask sites that are away whether they are back, until cancelled."""
+        """Ask sites that are away whether they are back, and say so, until cancelled."""
         task_status.started()
         try:
-            await probe_forever(self._table.sites)
+            await look_after(self._table.sites, lambda root: self.site_is_back(Location(root)))
         finally:
             if self._links is not None:
                 self._links.close()

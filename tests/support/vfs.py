@@ -57,6 +57,7 @@ async def running_mount(
         mount = Mount(settings, folder / "mnt", view, await client.identity(), state, cache)
         mount.leases.now = clock
         async with trio.open_nursery() as services:
+            await services.start(view.run)
             await services.start(mount.run)
             yield mount
             mount.vfs.files.close_all()

@@ -125,6 +125,36 @@ async def test_given_up_upload_that_is_carried_out_late(running: Running, server
         assert server.names() == ["a.txt"]
 
 
+async def test_older_bytes_that_come_late_are_no_conflict(running: Running, server: FakeServer, clock: MockClock) -> None:
+    """An upload is given up, the program saves something else; whether the older bytes come before or after that, the newer stand."""
+    base = server.put("a.txt", b"old")
+    for comes_before in (True, False):
+        server.faults["upload"].extend(NeverArrived() for _ in range(40))
+        async with running() as engine:
+            session = engine.begin(AT, base)
+            await session.truncate(0)
+            await session.write(0, b"the first, longer version of ours")
+            with pytest.raises(Cs3FuseError):
+                await session.commit()
+            server.faults["upload"].clear()
+            if comes_before:
+                server.put("a.txt", b"the first, longer version of ours")
+            await session.truncate(0)
+            await session.write(0, OURS)
+            await session.commit()
+            session.close()
+            assert server.content("a.txt") == OURS
+            if not comes_before and server.profile != "opencloud":
+                await trio.sleep(10)
+                server.put("a.txt", b"the first, longer version of ours")
+                await eventually(lambda: server.content("a.txt") == OURS)
+            await eventually(lambda: engine.queue() == [])
+            await trio.sleep(1000)
+            assert engine._running.journal.records() == [] and not engine.conflicts()
+        assert server.names() == ["a.txt"]
+        base = server.entry("a.txt")
+
+
 async def test_own_shorter_save_is_not_repaired(running: Running, server: FakeServer, clock: MockClock) -> None:
     """A later save of our own ends the doubt about the earlier one, even if it is a beginning of it."""
     server.faults["upload"].append(NeverArrived())

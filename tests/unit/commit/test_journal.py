@@ -6,6 +6,7 @@ import shutil
 import sqlite3
 import tempfile
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -57,6 +58,7 @@ RECORDS = st.builds(
     attempts=st.integers(0, 100),
     reason=TEXT,
     attempted=st.booleans(),
+    earlier=st.lists(st.tuples(SIZES, TEXT), max_size=2).map(tuple),
 )
 
 
@@ -222,6 +224,23 @@ def test_damaged_journal_is_refused_with_a_sentence(tmp_path: Path) -> None:
     with pytest.raises(LocalStorageError, match="cannot be read"):
         Journal(path)
     assert path.read_bytes().startswith(b"this is no database")
+
+
+def test_journal_of_version_1_is_taken_over(tmp_path: Path) -> None:
+    """It has no column for earlier uploads; its records are read as ones without."""
+    path = tmp_path / "journal"
+    with Journal(path) as journal:
+        at = Location(PathRoot("/home"), "a")
+        record = CommitRecord(journal.new_id(), "me", at, None, "staged", 3, 5, RecordState.SEALED, 1.0, 1.0)
+        journal.put_soon(record)
+    with closing(sqlite3.connect(path)) as database:
+        database.executescript("ALTER TABLE commits DROP COLUMN earlier; PRAGMA user_version = 1")
+    with Journal(path) as journal:
+        (found,) = journal.records()
+        assert replace(found, changed_at=0) == replace(record, changed_at=0)
+        journal.put_soon(replace(found, earlier=((3, "ab"),)))
+    with Journal(path) as journal:
+        assert journal.records()[0].earlier == ((3, "ab"),)
 
 
 def test_later_version_is_refused(tmp_path: Path) -> None:

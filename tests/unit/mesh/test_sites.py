@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import trio
 
-from cs3fuse.errors import DeadlineError, NotFoundError, ServerError, UnavailableError
-from cs3fuse.mesh.sites import Limits, Site, probe_forever
-from cs3fuse.model import Entry, Kind, Location, PathRoot
+from cs3fuse.errors import DeadlineError, NotFoundError, ServerError, SiteAwayError, SiteSilentError, UnavailableError
+from cs3fuse.mesh.sites import Limits, Site, look_after
+from cs3fuse.model import Entry, Kind, Location, PathRoot, Root
 
 ROOT = PathRoot("/ocm/1")
 AT = Location(ROOT, "f")
@@ -60,7 +60,7 @@ async def test_frozen_site_answers_in_time_then_at_once(site, tree, autojump_clo
         await ask(site, tree)
     assert trio.current_time() - began == pytest.approx(10)
     asked, began = tree.asked, trio.current_time()
-    with pytest.raises(DeadlineError, match=r"a\.example\.org did not answer"):
+    with pytest.raises(SiteSilentError, match=r"a\.example\.org did not answer"):
         await ask(site, tree)
     assert (tree.asked, trio.current_time()) == (asked, began)
 
@@ -71,7 +71,7 @@ async def test_refusing_site_is_away_when_its_root_fails_too(site, tree, autojum
     with pytest.raises(UnavailableError):
         await ask(site, tree)
     assert site.breaker.is_open and tree.asked == 2
-    with pytest.raises(UnavailableError):
+    with pytest.raises(SiteAwayError):
         await ask(site, tree)
     assert tree.asked == 2
 
@@ -105,10 +105,11 @@ async def test_crowd_at_a_frozen_site_ends_together(site, tree, autojump_clock):
 async def test_returning_site_is_seen_within_thirty_seconds(site, tree, autojump_clock):
     """However long it was away; nothing runs on afterwards."""
     for away_s in (1, 20, 600):
+        returned: list[Root] = []
         tree.state = "frozen"
         with trio.move_on_after(away_s + 60) as scope:
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(probe_forever, lambda: {site})
+                nursery.start_soon(look_after, lambda: {site}, returned.append)
                 with pytest.raises(DeadlineError):
                     await ask(site, tree)
                 await trio.sleep(away_s)
@@ -116,6 +117,8 @@ async def test_returning_site_is_seen_within_thirty_seconds(site, tree, autojump
                 while site.breaker.is_open:  # noqa: ASYNC110 - the breaker has nobody to tell
                     await trio.sleep(0.1)
                 assert trio.current_time() - back < 30
+                await trio.sleep(2)
+                assert returned == [ROOT]
                 nursery.cancel_scope.cancel()
         assert not scope.cancelled_caught and tree.running == 0
         assert (await ask(site, tree)).size == 3
@@ -139,4 +142,42 @@ async def test_missing_file_is_an_answer(site, autojump_clock):
 
     with pytest.raises(NotFoundError):
         await site.call(missing, AT)
+    assert not site.breaker.is_open
+
+
+async def test_upload_to_a_frozen_site_is_given_up(site, tree, autojump_clock):
+    """After the limit of a call the root is asked, after another the upload ends; what it did is unknown. Later ones are not made."""
+    ended = []
+
+    async def send() -> None:
+        try:
+            await trio.sleep_forever()
+        finally:
+            ended.append(trio.current_time())
+
+    began = trio.current_time()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(look_after, lambda: {site}, lambda root: None)
+        tree.state = "frozen"
+        with pytest.raises(DeadlineError, match="may still happen"):
+            await site.upload(send, AT, 0)
+        assert 20 <= ended[0] - began <= 23
+        with pytest.raises(SiteSilentError):
+            await site.upload(send, AT, 0)
+        assert len(ended) == 1
+        nursery.cancel_scope.cancel()
+
+
+async def test_slow_upload_to_a_living_site_is_left_alone(site, tree, autojump_clock):
+    """The root answers: the other site is only slow to take the bytes. A large one is not asked about for as long as its size explains."""
+
+    async def send() -> str:
+        await trio.sleep(600)
+        return "done"
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(look_after, lambda: {site}, lambda root: None)
+        assert await site.upload(send, AT, 500_000_000) == "done"
+        assert tree.asked <= 100
+        nursery.cancel_scope.cancel()
     assert not site.breaker.is_open
