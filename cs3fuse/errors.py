@@ -182,6 +182,7 @@ _ERRNO: dict[type[Cs3FuseError], int] = {
     NoNamespaceError: errno.EOPNOTSUPP,
     CrossStorageError: errno.EXDEV,
     UnavailableError: errno.EHOSTDOWN,
+    SiteAwayError: errno.EHOSTDOWN,
     SiteSilentError: errno.ETIMEDOUT,
     DeadlineError: errno.ETIMEDOUT,
     OutcomeUnknownError: errno.EIO,

@@ -86,6 +86,10 @@ class Location:
     root: Root
     rel: str = ""
 
+    def __hash__(self) -> int:
+        """Of the path below the root alone, which Python remembers in the string: locations are the keys of most tables."""
+        return hash(self.rel)
+
     def child(self, name: str) -> Location:
         """The location of ``name`` in this directory."""
         return Location(self.root, f"{self.rel}/{name}" if self.rel else name)

@@ -48,6 +48,7 @@ _ENDS: Final = (".root", ".parquet", ".h5", ".hdf5", ".nc", ".zip", ".npz")
 """Formats whose readers begin with the head and the tail of the file."""
 _END_BYTES: Final = 256 * 1024
 _SUM_BLOCKS: Final = 64
+_SUM_NOW_BYTES: Final = 256 * 1024
 _ROOM_BYTES: Final = 64 * 1024 * 1024
 """How much more is freed than was asked for: the writer that needed room will write on."""
 
@@ -380,7 +381,10 @@ class ContentStore:
                 if file is None or content.blocks is not blocks:
                     return
                 ranges = [blocks.bytes_of(block, block + 1) for block in range(first, min(first + _SUM_BLOCKS, len(blocks)))]
-                sums = await trio.to_thread.run_sync(partial(_sums, file, ranges), limiter=self.disk_limiter)
+                if content.size <= _SUM_NOW_BYTES:  # just written: in the page cache, and sooner summed than a thread is woken
+                    sums = _sums(file, ranges)
+                else:
+                    sums = await trio.to_thread.run_sync(partial(_sums, file, ranges), limiter=self.disk_limiter)
                 for block, crc in enumerate(sums, first):
                     if blocks.state(block) is State.UNSUMMED:
                         blocks.set(block, State.CHECKED if crc is not None else State.ABSENT, crc)

@@ -222,4 +222,6 @@ def error_for(call: str, answer: str, path: str, *, text: str = "", trace: str =
 def printable(text: str, *, limit: int = 200) -> str:
     """Foreign text for a sentence or a log line: at most ``limit`` characters, control characters as "?"."""
     cut = text if len(text) <= limit else text[: limit - 1] + "…"
+    if cut.isprintable():  # as nearly always: this is asked for each call
+        return cut
     return "".join(character if character.isprintable() else "?" for character in cut).encode("utf-8", "replace").decode("utf-8")

@@ -93,6 +93,7 @@ class Journal:
         self._turn = trio.Lock()
         self._waiting: list[_Change] = []
         self._since_checkpoint = 0
+        self._level = ""
         self._reserve = Reserve(path.with_name("reserve"))
         self._records: dict[int, CommitRecord] = {}
         self._conflicts: dict[int, ConflictRecord] = {}
@@ -261,11 +262,17 @@ class Journal:
         try:
             # FULL syncs the log at each commit, NORMAL leaves that to the next FULL one.
             level = "FULL" if any(change.is_durable for change in batch) else "NORMAL"
-            self._database.execute(f"PRAGMA synchronous = {level}")
+            if level != self._level:
+                self._level = ""
+                self._database.execute(f"PRAGMA synchronous = {level}")
+                self._level = level
+            statements = [each for change in batch for each in change.statements]
+            if len(statements) == 1:
+                self._database.execute(*statements[0])  # a transaction of its own
+                return None
             self._database.execute("BEGIN IMMEDIATE")
-            for change in batch:
-                for statement, values in change.statements:
-                    self._database.execute(statement, values)
+            for statement, values in statements:
+                self._database.execute(statement, values)
             self._database.execute("COMMIT")
         except sqlite3.Error as exc:
             if self._database.in_transaction:

@@ -66,7 +66,10 @@ class StagedStack:
                 pass  # once more below, after the cache made room
         async with self.gate:
             try:
-                return await self._write_in_thread(await self.open_top(), offset, data)
+                top = await self.open_top()
+                if trio.current_time() >= self.slow_until:  # the first write of a file
+                    return self._write_now(top, top.size if offset is None else offset, data)
+                return await self._write_in_thread(top, offset, data)
             except LocalSpaceError as exc:
                 full = exc
             if not await self._host.make_room(len(data)):

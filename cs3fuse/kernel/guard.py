@@ -76,33 +76,36 @@ def guarded(
     def wrap(handler: Callable[Concatenate[G, P], Coroutine[Any, Any, R]]) -> Callable[Concatenate[G, P], Coroutine[Any, Any, R]]:
         @functools.wraps(handler)
         async def run(self: G, *args: P.args, **kwargs: P.kwargs) -> R:
-            with structlog.contextvars.bound_contextvars(req=next(_numbers), op=op):
-                try:
-                    result = await _within(
-                        self.request_deadline_s * deadline_factor,
-                        self.data_limiter if moves_data else None,
-                        functools.partial(handler, self, *args, **kwargs),
-                    )
-                except pyfuse3.FUSEError as error:
-                    self.count_request(op, error.errno)
-                    raise
-                except Cs3FuseError as error:
-                    number = errno_for(error)
-                    self.count_request(op, number)
-                    if not isinstance(error, _UNREMARKABLE):
-                        self.note_failure(op, number, error)
-                    _report(error, number)
-                    raise pyfuse3.FUSEError(number) from error
-                except KeyError as error:  # an inode number that the table does not know
-                    self.count_request(op, errno.ESTALE)
-                    log.warning("unknown_inode", ino=str(error))
-                    raise pyfuse3.FUSEError(errno.ESTALE) from error
-                except Exception as error:
-                    self.count_request(op, errno.EIO)
-                    log.exception("internal_error", reason="This is a fault of cs3fuse; the mount goes on. Please report it.")
-                    raise pyfuse3.FUSEError(errno.EIO) from error
+            bound = structlog.contextvars.bind_contextvars(req=next(_numbers), op=op)
+            try:
+                result = await _within(
+                    self.request_deadline_s * deadline_factor,
+                    self.data_limiter if moves_data else None,
+                    functools.partial(handler, self, *args, **kwargs),
+                )
+            except pyfuse3.FUSEError as error:
+                self.count_request(op, error.errno)
+                raise
+            except Cs3FuseError as error:
+                number = errno_for(error)
+                self.count_request(op, number)
+                if not isinstance(error, _UNREMARKABLE):
+                    self.note_failure(op, number, error)
+                _report(error, number)
+                raise pyfuse3.FUSEError(number) from error
+            except KeyError as error:  # an inode number that the table does not know
+                self.count_request(op, errno.ESTALE)
+                log.warning("unknown_inode", ino=str(error))
+                raise pyfuse3.FUSEError(errno.ESTALE) from error
+            except Exception as error:
+                self.count_request(op, errno.EIO)
+                log.exception("internal_error", reason="This is a fault of cs3fuse; the mount goes on. Please report it.")
+                raise pyfuse3.FUSEError(errno.EIO) from error
+            else:
                 self.count_request(op, None)
                 return result
+            finally:
+                structlog.contextvars.reset_contextvars(**bound)
 
         return cast("Callable[Concatenate[G, P], Coroutine[Any, Any, R]]", run)
 

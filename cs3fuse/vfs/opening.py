@@ -7,6 +7,7 @@ is orphaned and the name gets a new inode number, so that the kernel's page cach
 from __future__ import annotations
 
 import structlog
+import trio
 
 from cs3fuse.errors import AccessDeniedError, Cs3FuseError, IsDirectoryError, StaleError
 from cs3fuse.locks.foreign import ADVISORY_KEY
@@ -49,13 +50,14 @@ class Opener:
         if unsent is not None and not file.handles:  # written here, closed, and not on the server yet
             file.session, file.entry, file.is_borrowed = unsent, unsent.entry(), True
             return
+        asked_at = trio.current_time()
         entry = await self._state.metadata.stat(node.location, fresh=True)
         self._accept_version(file, entry)
         if not entry.may(READ_FILE):
             raise AccessDeniedError(f"You may not read {node.location}.", path=str(node.location))
         if file.reader is None:
             file.entry = entry
-            file.reader = self._state.content.open(node.location, entry)
+            file.reader = self._state.content.open(node.location, entry, asked_at=asked_at)
 
     async def begin_writing(self, file: OpenFile) -> None:
         """Take the lease, then Stat: the version seen under the lock is the base of what will be committed.
