@@ -594,7 +594,9 @@ class LeaseManager:
         found = await self._locks.get_lock(at)
         if found is None:
             return None
-        await self._locks.unlock(at, Lock(found.lock_id, found.app_name, found.expires_at or 0.0))
+        # The server goes by id and application; an end must be sent (some crash without one), also for a lock that has none.
+        until = found.expires_at or self.now() + self._ttl_s
+        await self._locks.unlock(at, Lock(found.lock_id, found.app_name, until))
         self._foreign.pop(at, None)
         _LOG.warning("released somebody else's lock", path=str(at), app=found.app_name, user=found.user)
         return found

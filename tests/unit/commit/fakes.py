@@ -172,7 +172,7 @@ class FakeServer:
             etag=file.etag,
             id=ResourceId("store", "", f"fileid-{rel}" if is_reva else file.opaque),
             checksum=None if is_reva else Checksum("sha1", hashlib.sha1(file.content).hexdigest()),
-            lock=None if locked is None else LockInfo(locked.lock_id, locked.app_name, "", "write", locked.expires_at),
+            lock=None if locked is None else LockInfo(locked.lock_id, locked.app_name, "", "write", locked.expires_at or None),
         )
 
     async def _arrive(self, call: str, rel: str) -> None:
@@ -357,6 +357,7 @@ class FakeServer:
 
     async def unlock(self, at: Location, lock: Lock) -> None:
         await self._arrive("unlock", at.rel)
+        assert lock.expires_at > 0, "a lock without an expiration is never sent"
         file = self._lockable(at)
         if file.locked_by is None or file.locked_by.lock_id != lock.lock_id:
             raise LockLostError(f"{at} is not locked by us.")

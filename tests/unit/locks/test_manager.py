@@ -448,11 +448,12 @@ async def test_unlock_by_hand(managing: Managing, server: FakeServer, autojump_c
         lease.release()
         await settle()
         assert await manager.break_foreign(AT) is None
-        server.files["a.txt"].locked_by = Lock("other", "collabora", EPOCH + 9999)
-        broken = await manager.break_foreign(AT)
-        assert broken is not None
-        assert broken.app_name == "collabora"
-        assert server.files["a.txt"].locked_by is None
+        for until in (EPOCH + 9999, 0.0):  # also one without end
+            server.files["a.txt"].locked_by = Lock("other", "collabora", until)
+            broken = await manager.break_foreign(AT)
+            assert broken is not None
+            assert broken.app_name == "collabora"
+            assert server.files["a.txt"].locked_by is None
 
 
 async def test_one_hanging_refresh_does_not_starve_others(
