@@ -185,7 +185,8 @@ class Entry:
     (absent is not "all false"). ``anchor`` is set where the entry's content lives under a root of its own (a share);
     otherwise it is found under its parent's location. ``is_processing`` marks content that cannot be fetched yet
     (OpenCloud answers GET 500 meanwhile). ``is_vague`` marks an entry of a listing whose size and time are not known: they are asked for
-    when somebody looks at it.
+    when somebody looks at it. ``is_hidden`` marks a name that lookup finds and no listing shows to programs. ``refusal`` says why its
+    content can never be had although it is there (something in the trash): open is EOPNOTSUPP.
     """
 
     name: str
@@ -203,6 +204,8 @@ class Entry:
     is_processing: bool = False
     anchor: Root | None = None
     is_vague: bool = False
+    is_hidden: bool = False
+    refusal: str = ""
 
     @property
     def version(self) -> ContentVersion:
@@ -221,6 +224,35 @@ class Entry:
     def may(self, permission: str) -> bool:
         """Whether the permission set allows it; True where the server said nothing."""
         return self.permissions is None or permission in self.permissions
+
+
+@dataclass(frozen=True, slots=True)
+class FileVersion:
+    """An older content of a file. ``key`` is the server's word for it, safe to send back; ``mtime_ns`` is when it was written."""
+
+    key: str
+    size: int
+    mtime_ns: int
+    etag: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class TrashItem:
+    """Something that was deleted. ``rel`` is where it was below the root that was asked about, ``deleted_at`` unix seconds.
+
+    ``size`` of a folder, and on OpenCloud of anything, says nothing.
+    """
+
+    key: str
+    rel: str
+    kind: Kind
+    size: int
+    deleted_at: float
+
+    @property
+    def name(self) -> str:
+        """The name that it had."""
+        return self.rel.rpartition("/")[2]
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,11 +19,13 @@ from cs3fuse.model import (
     ByteRange,
     ContentKey,
     Entry,
+    FileVersion,
     Ino,
     Location,
     Lock,
     LockInfo,
     Quota,
+    TrashItem,
 )
 
 
@@ -158,6 +160,51 @@ class RemoteData(Protocol):
 
         Cancellation: counts as OutcomeUnknownError.
         """
+        ...
+
+
+class RemoteHistory(Protocol):
+    """Old versions of files, and the trash. Source: provider_api.proto ListFileVersions, RestoreFileVersion, ListRecycle and so on."""
+
+    async def versions(self, at: Location) -> Sequence[FileVersion]:
+        """The older contents of a file, newest first, without the present one; keys that cannot be sent back are left out.
+
+        Raises: NotFoundError; AccessDeniedError; UnsupportedError: no versions here.
+        """
+        ...
+
+    async def restore_version(self, at: Location, key: str) -> None:
+        """Make an old content the present one; what was present becomes a version.
+
+        Raises: NotFoundError: no such file or version; LockedError, also by our own lock; AccessDeniedError; OutcomeUnknownError.
+        """
+        ...
+
+    async def fetch_version(self, at: Location, version: FileVersion, wanted: ByteRange | None, sink: Sink) -> Fetched:
+        """Download a range of an old content, or all of it, as ``RemoteData.fetch`` does.
+
+        Raises: UnsupportedError: this storage lists versions and does not serve their bytes (Reva's driver local); NotFoundError: the
+        version is gone; else as ``RemoteData.fetch``.
+        """
+        ...
+
+    async def trash(self, root: Location) -> Sequence[TrashItem]:
+        """What was deleted below a root, latest first; what lies elsewhere, or has an unsafe path or key, is left out.
+
+        Raises: UnsupportedError: no trash of its own; AccessDeniedError; TooLargeError.
+        """
+        ...
+
+    async def restore_trash(self, root: Location, item: TrashItem, to: Location) -> None:
+        """Bring something back to where it was, or to another free name below the same root. Never replaces anything.
+
+        Raises: ExistsError; NotFoundError: no such item, or no folder to put it into; CrossStorageError; UnsupportedError: only to
+        where it was; OutcomeUnknownError.
+        """
+        ...
+
+    async def purge_trash(self, root: Location, item: TrashItem) -> None:
+        """Delete one thing for good. Raises: NotFoundError; AccessDeniedError; UnsupportedError; OutcomeUnknownError."""
         ...
 
 

@@ -46,6 +46,11 @@ class Cs3Data:
         )
 
     @property
+    def downloading(self) -> Downloading:
+        """What downloads are made with: old versions come the same way."""
+        return self._downloading
+
+    @property
     def sent_bytes(self) -> int:
         """Bytes that uploads sent since the start, failed ones included: how a wait for them sees that they move."""
         return self._uploads.sent_bytes
@@ -63,7 +68,7 @@ class Cs3Data:
             wanted = ByteRange(min(wanted.start, expected.size), min(wanted.stop, expected.size))
             if not wanted:
                 return Fetched(etag=None, total=expected.size)
-        return await Fetch(self._downloading, at, wanted, sink, expected).run()
+        return await Fetch(self._downloading, at, wanted, sink, expected, shown(at)).run()
 
     async def upload(self, at: Location, source: UploadSource, *, expect: Expectation, lock: Lock | None = None) -> str | None:
         """See the port. Also raises LockLostError: our lock is gone; BadDataError: the server took it for something else."""

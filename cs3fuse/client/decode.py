@@ -1,14 +1,14 @@
 """What a server's ResourceInfo means.
 
 Owns the conversion of protobuf answers to ``model`` values. Servers are not trusted: names are checked, numbers are capped, unknown
-types are left out. Called by ``client.tree`` and ``client.locks``; pure but for one cache of permission sets, safe in any thread.
+types are left out. Called by ``client.tree``, ``client.locks`` and ``client.history``; pure but for one cache of permission sets, safe in any thread.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from types import MappingProxyType
 from typing import Any
@@ -17,7 +17,7 @@ import structlog
 from cs3.storage.provider.v1beta1 import resources_pb2
 
 from cs3fuse.client.references import model_id, name_problem
-from cs3fuse.model import Checksum, Entry, IdRoot, Kind, Location, LockInfo, ResourceId
+from cs3fuse.model import Checksum, Entry, FileVersion, IdRoot, Kind, Location, LockInfo, PathRoot, ResourceId, TrashItem
 
 _log = structlog.get_logger(__name__)
 
@@ -47,6 +47,9 @@ _MAX_SIZE = 2**63 - 1
 # Year 2242: nothing real is later, and nanoseconds still fit into 63 bits.
 _MAX_SECONDS = 2**33
 _MAX_ETAG = 1024
+_MAX_KEY = 1024
+MOST_VERSIONS = 10_000
+"""A file may have more; older ones are not shown."""
 
 
 class UnusableEntryError(ValueError):
@@ -96,6 +99,60 @@ def listing(infos: Sequence[Any], at: Location) -> list[Entry]:
                 problem = str(exc)
         _log.warning("entry_left_out", folder=str(at), name=ascii(name)[:120], reason=problem)
     return list(entries.values())
+
+
+def is_safe_key(key: str) -> bool:
+    """Whether a key can be sent back: an empty one means everything, "a/b" and ".." something else."""
+    return (
+        0 < len(key) <= _MAX_KEY and bool(key.strip(".")) and not any(each == "/" or each < " " or each == "\x7f" for each in key)
+    )
+
+
+def versions(messages: Iterable[Any], shown_path: str) -> list[FileVersion]:
+    """Old versions, newest first; at most ``MOST_VERSIONS``."""
+    found: dict[str, FileVersion] = {}
+    for message in messages:
+        if not is_safe_key(message.key) or message.key in found:
+            _log.warning("version_left_out", path=shown_path, key=ascii(message.key)[:120])
+            continue
+        etag = message.etag if message.etag.isprintable() and len(message.etag) <= _MAX_ETAG else ""
+        found[message.key] = FileVersion(
+            message.key, _size(message.size), round(_told_seconds(message.mtime) * 1000) * 1_000_000, etag
+        )
+    return sorted(found.values(), key=lambda version: (version.mtime_ns, version.key), reverse=True)[:MOST_VERSIONS]
+
+
+def trash(messages: Iterable[Any], root: Location) -> list[TrashItem]:
+    """Deleted things that lay below a root, latest first.
+
+    Driver local has one trash for all users: what lies elsewhere is none of ours. Its paths begin with the mount's; OpenCloud's are from the
+    space's root.
+    """
+    found: dict[str, TrashItem] = {}
+    foreign = 0
+    above = f"{root.root.path}/" if isinstance(root.root, PathRoot) else ""
+    above += f"{root.rel}/" if root.rel else ""
+    for message in messages:
+        path = message.ref.path if isinstance(root.root, PathRoot) else message.ref.path.removeprefix(".").lstrip("/")
+        if not path.startswith(above):
+            foreign += 1
+            continue
+        rel = path[len(above) :]
+        kind = _KINDS.get(message.type, Kind.FILE)
+        if not is_safe_key(message.key) or message.key in found or any(name_problem(name) for name in rel.split("/")):
+            _log.warning("trash_item_left_out", root=str(root), key=ascii(message.key)[:120], path=ascii(message.ref.path)[:120])
+            continue
+        deleted_at = _told_seconds(message.deletion_time.seconds)
+        found[message.key] = TrashItem(message.key, rel, kind, _size(message.size), deleted_at)
+    if foreign:
+        _log.debug("trash_items_elsewhere", root=str(root), items=foreign)
+    return sorted(found.values(), key=lambda item: (item.deleted_at, item.key), reverse=True)
+
+
+def _told_seconds(value: int) -> float:
+    """Unix seconds of a number that driver local gives in milliseconds (measured), and that may be anything."""
+    seconds = value / 1000 if value > _MAX_SECONDS else float(value)
+    return seconds if 0 <= seconds <= _MAX_SECONDS else 0.0
 
 
 def lock_info(lock: Any) -> LockInfo:

@@ -32,6 +32,8 @@ _HELD_LOCK_CALLS = frozenset({"RefreshLock", "Unlock"})
 _UPLOAD = frozenset({"InitiateFileUpload"})
 _CREATIONS = frozenset({"CreateContainer", "TouchFile"})
 _SIGN_IN = frozenset({"Authenticate"})
+_TRASH = frozenset({"ListRecycle", "RestoreRecycleItem", "PurgeRecycle"})
+_NO_TRASH = "There is no trash of its own for {path}{said}."
 _GET = frozenset({"GET"})
 _PUT = frozenset({"PUT"})
 
@@ -49,6 +51,8 @@ RULES: tuple[Rule, ...] = (
     # -- CS3 status ----------------------------------------------------------------------------------------------------------
     Rule("NOT_FOUND", errors.LockLostError, _LOCK_LOST, _HELD_LOCK_CALLS),
     Rule("NOT_FOUND", errors.NotFoundError, "There is no folder to put {path} into.", _CREATIONS),
+    # OpenCloud, for the trash of a share or of a folder that is no space.
+    Rule("NOT_FOUND", errors.UnsupportedError, _NO_TRASH, frozenset({"ListRecycle"})),
     Rule("NOT_FOUND", errors.NotFoundError, "There is no {path}."),
     Rule("ALREADY_EXISTS", errors.ConflictError, _CHANGED, _UPLOAD),
     Rule("ALREADY_EXISTS", errors.ExistsError, "{path} exists already."),
@@ -76,6 +80,14 @@ RULES: tuple[Rule, ...] = (
         frozenset({"Move"}),
     ),
     Rule("UNIMPLEMENTED", errors.UnsupportedError, "This storage cannot do {call} ({path})."),
+    # EOS lists 14 days and 2000 entries at most, unless its site says otherwise.
+    Rule(
+        "INVALID_ARGUMENT",
+        errors.TooLargeError,
+        "There is more in {path} than the server lists at once{said}.",
+        frozenset({"ListRecycle"}),
+        hint="too many",
+    ),
     Rule("INVALID_ARGUMENT", errors.BadRequestError, "The server refuses {call} of {path} as malformed{said}."),
     Rule("OUT_OF_RANGE", errors.BadRequestError, "The server refuses {call} of {path} as malformed{said}."),
     Rule("UNAVAILABLE", errors.UnavailableError, _CANNOT_REACH),
@@ -142,6 +154,7 @@ RULES: tuple[Rule, ...] = (
         "The server does not accept the sign-in for {call} of {path}{said}.",
         hint="user not found in context",
     ),
+    Rule("gRPC UNKNOWN", errors.UnsupportedError, _NO_TRASH, _TRASH),
     Rule("gRPC UNKNOWN", errors.UnsupportedError, "This storage cannot do {call} ({path}){said}.", hint="not supported"),
     # -- HTTP ----------------------------------------------------------------------------------------------------------------
     Rule("HTTP 400", errors.BadRequestError, "The data server refuses {call} of {path} as malformed."),

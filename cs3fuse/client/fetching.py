@@ -7,16 +7,15 @@ nothing has reached the sink.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import trio
 
 from cs3fuse.client.calls import Calls, pause
 from cs3fuse.client.connections import ConnectionPool
 from cs3fuse.client.errors import error_for
-from cs3fuse.client.references import shown
 from cs3fuse.client.tickets import DownloadTickets, Ticket, data_headers
 from cs3fuse.client.transfers import Download, HttpStatusError, NoAnswerError, OtherSizeError, TransferThreads, bare_etag, download
-from cs3fuse.client.tree import Cs3Tree
 from cs3fuse.errors import BadDataError, BusyError, Cs3FuseError, StaleError, UnavailableError
 from cs3fuse.model import ByteRange, Entry, Kind, Location
 from cs3fuse.ports import Fetched, Sink
@@ -28,12 +27,20 @@ _BUSY_LONGEST_S = 2.0
 _BUSY_TOTAL_S = 120.0
 
 
+class Describing(Protocol):
+    """Who says what is to be fetched, as it is now."""
+
+    async def stat(self, at: Location) -> Entry:
+        """Describe it. Raises: NotFoundError."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Downloading:
     """What every fetch needs."""
 
     calls: Calls
-    tree: Cs3Tree
+    tree: Describing
     pool: ConnectionPool
     tickets: DownloadTickets
     threads: TransferThreads
@@ -48,6 +55,8 @@ class Fetch:
     wanted: ByteRange | None
     sink: Sink
     expected: Entry
+    path: str
+    """For sentences."""
     _pauses: list[float] = field(default_factory=lambda: list(reversed(_RETRY_PAUSES_S)))
     _tried: set[str] = field(default_factory=set)
     _busy_pause_s: float = _BUSY_FIRST_S
@@ -59,7 +68,7 @@ class Fetch:
             ticket, is_reused = await self.by.tickets.get(self.at)
             token = await self.by.calls.tokens.token()
             order = Download(
-                ticket.url, data_headers(token, ticket), self.wanted, self.expected.size, self.expected.etag, shown(self.at)
+                ticket.url, data_headers(token, ticket), self.wanted, self.expected.size, self.expected.etag, self.path
             )
             try:
                 return await self.by.threads.run(lambda transfer, order=order: download(self.by.pool, transfer, order, self.sink))  # type: ignore[misc]
@@ -69,16 +78,14 @@ class Fetch:
                 await self._judge_size(exc)
                 continue
             except NoAnswerError as exc:
-                failure = UnavailableError(
-                    f"The data server does not answer for {shown(self.at)}: {exc}.", call="GET", path=shown(self.at)
-                )
+                failure = UnavailableError(f"The data server does not answer for {self.path}: {exc}.", call="GET", path=self.path)
                 await self._pause_or_raise(failure, exc)
                 continue
             await self._judge_status(status, cause, ticket, token, is_reused=is_reused)
 
     async def _judge_status(self, status: int, cause: Exception, ticket: Ticket, token: str, *, is_reused: bool) -> None:
         """Return if the GET is to be made again, else raise."""
-        failure = error_for("GET", f"HTTP {status}", shown(self.at))
+        failure = error_for("GET", f"HTTP {status}", self.path)
         if status == 401 and await self._renewed(token):
             return
         if status in {401, 403, 404, 409}:
@@ -93,7 +100,7 @@ class Fetch:
         elif status == 416:
             self._judge_version(await self.by.tree.stat(self.at), cause)
             raise BadDataError(
-                f"The server refuses bytes of {shown(self.at)} that its own size promises.", call="GET", path=shown(self.at)
+                f"The server refuses bytes of {self.path} that its own size promises.", call="GET", path=self.path
             ) from cause
         elif status in {425, 500}:
             await self._judge_processing(failure, cause)
@@ -123,7 +130,7 @@ class Fetch:
             self._busy_since = now
         if now - self._busy_since > _BUSY_TOTAL_S or not await pause(self._busy_pause_s):
             raise BusyError(
-                f"The server is still processing {shown(self.at)}; try again in a moment.", call="GET", path=shown(self.at)
+                f"The server is still processing {self.path}; try again in a moment.", call="GET", path=self.path
             ) from cause
         self._busy_pause_s = min(self._busy_pause_s * 2, _BUSY_LONGEST_S)
         self._tried.discard("settled")
@@ -133,9 +140,9 @@ class Fetch:
         self._judge_version(await self.by.tree.stat(self.at), cause)
         if not self._is_first("size"):
             raise BadDataError(
-                f"The server sent {cause.total} bytes for {shown(self.at)}, which has {self.expected.size}: it may be an error page.",
+                f"The server sent {cause.total} bytes for {self.path}, which has {self.expected.size}: it may be an error page.",
                 call="GET",
-                path=shown(self.at),
+                path=self.path,
             ) from cause
 
     def _judge_version(self, entry: Entry, cause: Exception) -> None:
@@ -145,7 +152,7 @@ class Fetch:
         else:
             is_same = entry.mtime_ns == self.expected.mtime_ns
         if entry.kind is not Kind.FILE or entry.size != self.expected.size or not is_same:
-            raise StaleError(f"{shown(self.at)} was changed meanwhile.", call="GET", path=shown(self.at)) from cause
+            raise StaleError(f"{self.path} was changed meanwhile.", call="GET", path=self.path) from cause
 
     async def _pause_or_raise(self, failure: Cs3FuseError, cause: Exception) -> None:
         if not self._pauses or not await pause(self._pauses.pop()):

@@ -23,6 +23,7 @@ from cs3fuse.client.channel import Endpoint, open_channel, tls_context
 from cs3fuse.client.connections import ConnectionPool
 from cs3fuse.client.data import DOWNLOAD_THREADS, UPLOAD_THREADS, Cs3Data
 from cs3fuse.client.errors import error_for, printable
+from cs3fuse.client.history import Cs3History
 from cs3fuse.client.locks import Cs3Locks
 from cs3fuse.client.references import model_id
 from cs3fuse.client.sharing import Sharing
@@ -140,6 +141,7 @@ class Cs3Client:
         self.tree = Cs3Tree(self._calls)
         self.data = Cs3Data(self._calls, self.tree, gateway.pool)
         self.locks = Cs3Locks(self._calls, self.tree)
+        self.history = Cs3History(self._calls, self.tree, self.data.downloading)
         self.sharing = Sharing(self._calls)
 
     async def identity(self) -> Identity:

@@ -1,16 +1,18 @@
-"""Bytes and locks of the view: each transfer goes to whoever serves the root, with the rights of the share.
+"""Bytes, locks and history of the view: each transfer goes to whoever serves the root, with the rights of the share.
 
 Holds no state of its own. ``cache``, ``commit`` and ``locks`` call it through the ports, from the trio thread.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import trio
 
 from cs3fuse.errors import AccessDeniedError, UnsupportedError
 from cs3fuse.mesh.roots import Grant, RootTable
-from cs3fuse.model import ByteRange, Entry, Location, Lock, LockInfo, VirtualRoot
-from cs3fuse.ports import Expectation, Fetched, Sink, UploadSource
+from cs3fuse.model import ByteRange, Entry, FileVersion, Location, Lock, LockInfo, TrashItem, VirtualRoot
+from cs3fuse.ports import Expectation, Fetched, RemoteHistory, Sink, UploadSource
 
 
 class _Awaited:
@@ -90,3 +92,44 @@ class MeshLocks:
     async def unlock(self, at: Location, lock: Lock) -> None:
         """See the port."""
         await self._of(at).remote.locks.unlock(at, lock)
+
+
+class MeshHistory:
+    """``ports.RemoteHistory`` over many roots. Other sites have neither versions nor a trash (Reva's OCM driver)."""
+
+    def __init__(self, table: RootTable) -> None:
+        self._table = table
+
+    def _of(self, at: Location, permission: str) -> RemoteHistory:
+        """Raises: AccessDeniedError; UnsupportedError."""
+        if isinstance(at.root, VirtualRoot):
+            raise UnsupportedError(f"{at} is a folder of the view; it has no versions and no trash.", path=str(at))
+        grant = self._table.of(at)
+        if grant.site is not None:
+            raise UnsupportedError(f"The site of {at} shows no versions and no trash.", path=str(at))
+        grant.require(permission, at)
+        return grant.remote.history
+
+    async def versions(self, at: Location) -> Sequence[FileVersion]:
+        """See the port."""
+        return await self._of(at, "initiate_file_download").versions(at)
+
+    async def restore_version(self, at: Location, key: str) -> None:
+        """See the port. Restoring writes: a share that may not be written to is refused here."""
+        await self._of(at, "initiate_file_upload").restore_version(at, key)
+
+    async def fetch_version(self, at: Location, version: FileVersion, wanted: ByteRange | None, sink: Sink) -> Fetched:
+        """See the port."""
+        return await self._of(at, "initiate_file_download").fetch_version(at, version, wanted, sink)
+
+    async def trash(self, root: Location) -> Sequence[TrashItem]:
+        """See the port."""
+        return await self._of(root, "list_container").trash(root)
+
+    async def restore_trash(self, root: Location, item: TrashItem, to: Location) -> None:
+        """See the port."""
+        await self._of(root, "initiate_file_upload").restore_trash(root, item, to)
+
+    async def purge_trash(self, root: Location, item: TrashItem) -> None:
+        """See the port."""
+        await self._of(root, "delete").purge_trash(root, item)

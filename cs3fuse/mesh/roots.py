@@ -14,7 +14,7 @@ from typing import Protocol
 from cs3fuse.errors import AccessDeniedError
 from cs3fuse.mesh.sites import Site
 from cs3fuse.model import Entry, Location, Root
-from cs3fuse.ports import RemoteData, RemoteLocks, RemoteTree
+from cs3fuse.ports import RemoteData, RemoteHistory, RemoteLocks, RemoteTree
 
 
 class Remote(Protocol):
@@ -33,6 +33,11 @@ class Remote(Protocol):
     @property
     def locks(self) -> RemoteLocks:
         """Locks."""
+        ...
+
+    @property
+    def history(self) -> RemoteHistory:
+        """Old versions and the trash."""
         ...
 
 

@@ -31,6 +31,7 @@ T = TypeVar("T")
 
 TOP = VirtualRoot("")
 HOME = "home"
+SPACES = "spaces"
 _AWAY = (UnavailableError, DeadlineError)
 
 
@@ -58,6 +59,17 @@ class MeshTree:
         if isinstance(root, VirtualRoot):
             return root.name
         return next((path for folder in self._folders.values() if (path := folder.path_of(root)) is not None), None)
+
+    async def with_trash(self) -> Mapping[str, Location]:
+        """What has a trash of its own, by its path in the view: the home, and the spaces of the last list."""
+        found = {HOME: Location(self._home)} if self._home is not None else {}
+        spaces = self._folders.get(SPACES)
+        if spaces is not None:
+            await spaces.known()
+        for name, member in spaces.members() if spaces is not None else ():
+            if not member.problem:
+                found[f"{SPACES}/{name}"] = Location(member.root)
+        return found
 
     # -- looking -----------------------------------------------------------------------------------------------------
 

@@ -7,7 +7,7 @@ program only sees the ``Location`` of the top and the three ports.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import structlog
@@ -25,12 +25,12 @@ from cs3fuse.mesh.links import LinksSource
 from cs3fuse.mesh.members import SharesSource, Source, SpacesSource
 from cs3fuse.mesh.names import NameBook
 from cs3fuse.mesh.ocm import OcmSource
-from cs3fuse.mesh.remote import MeshData, MeshLocks
+from cs3fuse.mesh.remote import MeshData, MeshHistory, MeshLocks
 from cs3fuse.mesh.roots import RootTable
 from cs3fuse.mesh.sites import LONGEST_PROBE_WAIT_S, Limits, look_after
 from cs3fuse.mesh.tree import TOP, MeshTree
 from cs3fuse.model import Location, Root
-from cs3fuse.ports import RemoteData, RemoteLocks, RemoteTree
+from cs3fuse.ports import RemoteData, RemoteHistory, RemoteLocks, RemoteTree
 
 _log = structlog.get_logger(__name__)
 
@@ -40,7 +40,7 @@ def _tell_nobody(_at: Location) -> None:
 
 
 class View:
-    """What is mounted: where its top is, the three ports behind it, and what a person may ask about sharing."""
+    """What is mounted: where its top is, the ports behind it, and what a person may ask about sharing."""
 
     def __init__(
         self, client: Cs3Client, top: Location, mesh: MeshTree | None, table: RootTable, links: LinksSource | None = None
@@ -57,6 +57,7 @@ class View:
         self.tree: RemoteTree = mesh if mesh is not None else client.tree
         self.data: RemoteData = MeshData(table) if mesh is not None else client.data
         self.locks: RemoteLocks = MeshLocks(table) if mesh is not None else client.locks
+        self.history: RemoteHistory = MeshHistory(table) if mesh is not None else client.history
 
     @property
     def sharing(self) -> Sharing:
@@ -81,6 +82,17 @@ class View:
         """Where what is known of storages is written down."""
         if self.mesh is not None:
             self.mesh.book = book
+
+    def put_in_front(self, tree: RemoteTree, data: RemoteData, locks: RemoteLocks) -> None:
+        """Have everybody who asks from now on ask these, which ask the present ones."""
+        self.tree, self.data, self.locks = tree, data, locks
+
+    async def with_trash(self) -> Mapping[str, Location]:
+        """What has a trash of its own, by its path below the mount point: the home and the spaces, "" for a top that is no view.
+
+        Deleted things of a share lie in its owner's trash.
+        """
+        return await self.mesh.with_trash() if self.mesh is not None else {"": self.top}
 
     def path_of(self, root: Root) -> str | None:
         """Where a root is below the mount point, None if it is not shown."""
