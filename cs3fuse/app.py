@@ -26,6 +26,7 @@ from cs3fuse.control.parts import Parts
 from cs3fuse.control.server import ControlServer
 from cs3fuse.core import About, Core, connected
 from cs3fuse.errors import Cs3FuseError, first_failure
+from cs3fuse.history.view import with_history
 from cs3fuse.kernel import session
 from cs3fuse.kernel.notifier import Notifier
 from cs3fuse.kernel.operations import Operations
@@ -84,9 +85,11 @@ class Mount:
             workers=options.upload_workers,
             on_server=lambda at, entry: self.metadata.put(at, entry),  # noqa: PLW0108 the cache is made below
         )
+        history = with_history(view)
         core = Core(options, view, identity, state_folder, cache_folder, engine_options=engine)
         self._core = core
         self.book, self.content, self.leases, self.commits = core.book, core.content, core.leases, core.commits
+        history.book = self.book
         About.of(options, mount_point, core.identity).write(state_folder)
         half = options.attribute_timeout_s / 2  # the kernel keeps attributes for the other half: together the promised time-out
         self.metadata = MetadataCache(view.tree, attr_ttl_s=half, negative_ttl_s=half, listing_ttl_s=half, book=self.book)

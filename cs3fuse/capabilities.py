@@ -1,7 +1,7 @@
 """What each storage was proven to do: ranges, locks, conditional uploads, etag propagation.
 
 Owns the book of capability records, one per storage id. ``cache`` (ranges), ``locks`` (locks), ``commit`` (conditional
-uploads, checksums) and ``mesh`` (etag propagation) write what they learn; everybody reads; ``control`` shows it.
+uploads, checksums), ``mesh`` (etag propagation) and ``history`` (old versions) write what they learn; everybody reads; ``control`` shows it.
 Used from the trio thread only.
 """
 
@@ -31,6 +31,8 @@ class StorageCapabilities:
     stable_ids: bool | None = None
     times: bool | None = None
     renames: bool | None = None
+    old_versions: bool | None = None
+    """Whether it serves the bytes of old versions."""
 
     def as_dict(self) -> dict[str, object]:
         """For ``status``: plain values, unknown ones as None."""

@@ -127,7 +127,9 @@ class Warming:
                     continue
                 # Reversed: the last one is taken first, and people expect the order of the listing.
                 pending += [
-                    (Location(each.anchor) if each.anchor is not None else at.child(each.name), each) for each in reversed(listed)
+                    (Location(each.anchor) if each.anchor is not None else at.child(each.name), each)
+                    for each in reversed(listed)
+                    if not each.is_hidden
                 ]
 
     async def _fetch_all(self, files: trio.MemoryReceiveChannel[tuple[Location, Entry]]) -> None:

@@ -56,7 +56,7 @@ class Directories:
 
     def _merge(self, node: Node, listed: Sequence[Entry]) -> list[tuple[str, Entry]]:
         """The server's entries, and files written here that it does not have yet."""
-        names = {entry.name: entry for entry in listed}
+        names = {entry.name: entry for entry in listed if not entry.is_hidden}
         for session in self._state.unsent_below(node.location):
             if session.at.parent == node.location and session.at.rel:
                 names[session.at.name] = session.entry()

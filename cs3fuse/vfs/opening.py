@@ -9,7 +9,7 @@ from __future__ import annotations
 import structlog
 import trio
 
-from cs3fuse.errors import AccessDeniedError, Cs3FuseError, IsDirectoryError, StaleError
+from cs3fuse.errors import AccessDeniedError, Cs3FuseError, IsDirectoryError, StaleError, UnsupportedError
 from cs3fuse.locks.foreign import ADVISORY_KEY
 from cs3fuse.locks.guarding import refuse_foreign
 from cs3fuse.model import Entry, Kind
@@ -55,6 +55,8 @@ class Opener:
         self._accept_version(file, entry)
         if not entry.may(READ_FILE):
             raise AccessDeniedError(f"You may not read {node.location}.", path=str(node.location))
+        if entry.refusal:
+            raise UnsupportedError(entry.refusal, path=str(node.location))
         if file.reader is None:
             file.entry = entry
             file.reader = self._state.content.open(node.location, entry, asked_at=asked_at)

@@ -14,6 +14,7 @@ from cs3fuse.errors import (
     ExistsError,
     IsDirectoryError,
     NotDirectoryError,
+    NotPermittedError,
 )
 from cs3fuse.locks.guarding import refuse_foreign, take_again, with_our_lock
 from cs3fuse.model import Entry, Ino, Kind, Location
@@ -63,6 +64,8 @@ class Renaming:
         target_node = state.inodes.child(new_parent, new_name)
         await self._settle_writes(destination)
         target = await state.stat_or_none(destination, fresh=True)
+        if target is not None and target.anchor is not None:
+            raise NotPermittedError(f"{destination} is a root of its own and cannot be replaced.", path=str(destination))
         if target is None and not self._is_renamed_by_upload(entry):
             await self._move(source, destination)
         elif target is not None and no_replace:

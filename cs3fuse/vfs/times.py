@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import structlog
 
-from cs3fuse.errors import ServerError, UnsupportedError
+from cs3fuse.errors import AccessDeniedError, ServerError, UnsupportedError
 from cs3fuse.model import Entry, Kind, Location, Lock
+from cs3fuse.vfs.attributes import WRITE_FILE
 from cs3fuse.vfs.state import VfsState
 
 log = structlog.get_logger(__name__)
@@ -38,7 +39,11 @@ async def set_mtime(state: VfsState, at: Location, mtime_ns: int, lock: Lock | N
     """
     before = await state.metadata.stat(at)
     capabilities = state.book.of(before.storage_id)
-    if capabilities.times is False or same_second(before.mtime_ns, mtime_ns):
+    if same_second(before.mtime_ns, mtime_ns):
+        return before
+    if not before.may(WRITE_FILE):
+        raise AccessDeniedError(f"You may not change the time of {at}.", path=str(at))
+    if capabilities.times is False:
         return before
     try:
         await state.tree.set_metadata(at, {_KEY: format_mtime(mtime_ns)}, lock=lock)

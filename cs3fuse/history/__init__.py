@@ -1,0 +1,1 @@
+"""Old versions of files and the trash, as folders below ``.cs3``."""
