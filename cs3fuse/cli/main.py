@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from cs3fuse import __version__
-from cs3fuse.cli import cache, files, locks, mount, recover, servers, sharing, status, umount, unsent
+from cs3fuse.cli import cache, files, history, locks, mount, recover, servers, sharing, status, umount, unsent
 from cs3fuse.cli.words import Unsent, warn
 from cs3fuse.errors import Cs3FuseError
 
@@ -48,6 +48,8 @@ for command in (
     files.refresh,
     cache.cache,
     cache.warm,
+    history.versions,
+    history.restore,
     sharing.shares,
     sharing.accept,
     sharing.decline,
@@ -59,6 +61,7 @@ for command in (
     servers.demo,
 ):
     app.command()(command)
+app.add_typer(history.trash, name="trash")
 
 
 def main() -> None:

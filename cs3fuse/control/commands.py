@@ -14,6 +14,7 @@ from typing import Any
 from cs3fuse import __version__
 from cs3fuse.control.caching import CacheAnswers
 from cs3fuse.control.description import FileAnswers
+from cs3fuse.control.history import HistoryAnswers
 from cs3fuse.control.locking import LockAnswers
 from cs3fuse.control.parts import Parts
 from cs3fuse.control.server import Command, Progress
@@ -26,6 +27,7 @@ def commands(parts: Parts) -> dict[str, Command]:
     general, unsent, files, cache = GeneralAnswers(parts), UnsentAnswers(parts), FileAnswers(parts), CacheAnswers(parts)
     locks = LockAnswers(parts, files)
     sharing = SharingAnswers(parts)
+    history = HistoryAnswers(parts)
     return {
         "ping": general.ping,
         "status": general.status,
@@ -45,6 +47,11 @@ def commands(parts: Parts) -> dict[str, Command]:
         "link": sharing.link,
         "invite": sharing.invite,
         "accept_invitation": sharing.accept_invitation,
+        "versions": history.versions,
+        "restore_version": history.restore_version,
+        "trash": history.trash,
+        "restore_trash": history.restore_trash,
+        "purge_trash": history.purge_trash,
         "cache": cache.cache,
         "cache_clear": cache.cache_clear,
         "cache_limit": cache.cache_limit,
