@@ -225,7 +225,8 @@ class Operations(pyfuse3.Operations):
         """create and open; the kernel knows the inode once more."""
         opened, attributes = await self._vfs.files.create(Ino(parent_inode), decode_name(name), flags, mode & 0o7777)
         self._vfs.tree.took(attributes.ino)
-        return pyfuse3.FileInfo(fh=opened.fh, keep_cache=opened.keep_pages), encode_attributes(attributes)
+        file = pyfuse3.FileInfo(fh=opened.fh, keep_cache=opened.keep_pages, direct_io=bool(flags & os.O_DIRECT))
+        return file, encode_attributes(attributes)
 
     @guarded("read", moves_data=True)
     async def read(self, fh: int, off: int, size: int) -> bytes:

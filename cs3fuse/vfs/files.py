@@ -57,7 +57,8 @@ class Opened:
 class Handle:
     """One open file description. ``is_writer``: it counts in its file's ``writers`` (also O_RDONLY with O_TRUNC).
 
-    ``refusal``: why it may not write although it was opened for that (somebody else's lock, option ``readonly``).
+    ``is_direct``: opened with O_DIRECT, what it reads is fetched from the server. ``refusal``: why it may not write although it was
+    opened for that (somebody else's lock, option ``readonly``).
     """
 
     fh: Fh
@@ -65,6 +66,7 @@ class Handle:
     is_writer: bool
     can_write: bool
     appends: bool
+    is_direct: bool
     refusal: LockedError | None = None
 
 
@@ -212,6 +214,7 @@ class Files:
             is_writer=writes,
             can_write=access != os.O_RDONLY,
             appends=bool(flags & os.O_APPEND),
+            is_direct=bool(flags & os.O_DIRECT),
         )
         file.handles.add(fh)
         self._state.inodes.hold(file.node)
@@ -236,6 +239,8 @@ class Files:
             return await session.read(offset, size)
         if file.reader is None:
             raise BadHandleError("The file is not open for reading.", path=str(file.node.location))
+        if handle.is_direct and file.node.is_linked:
+            return await file.reader.read_direct(offset, size)
         now = file.reader.read_now(offset, size)
         return now if now is not None else await file.reader.read(offset, size)
 

@@ -5,7 +5,9 @@ A number here is a promise that a change may lower and must not raise without a 
 
 from __future__ import annotations
 
+import mmap
 import os
+import random
 import subprocess
 from collections import Counter
 from collections.abc import Callable
@@ -17,6 +19,9 @@ from cs3fuse.emulator.control_client import ControlClient
 from tests.support.processes import GatewayProcess, MountProcess
 
 pytestmark = pytest.mark.mount
+
+# Where ranges are served, and counted.
+WITH_RANGES = ["opencloud", "eos"]
 
 
 @pytest.fixture
@@ -63,10 +68,10 @@ def test_buffered_writes_are_few_requests(mounted: MountProcess, work: Path) -> 
     assert path.stat().st_size == 45_000
 
 
+@pytest.mark.parametrize("profile", WITH_RANGES, indirect=True, scope="module")
 def test_buffered_reads_fetch_little(work: Path, gateway: GatewayProcess | None, tmp_path: Path) -> None:
     """A reader that jumps about, as uproot does by way of fsspec, must not fetch mebibytes for a few bytes."""
-    if gateway is None or gateway.profile == "reva":
-        pytest.skip("only where ranges are served and counted")
+    assert gateway is not None
     pieces, apart = 10, 2 << 20
     (work / "large.bin").write_bytes(bytes(pieces * apart))
     control = ControlClient(f"http://127.0.0.1:{gateway.http_port}")
@@ -77,3 +82,24 @@ def test_buffered_reads_fetch_little(work: Path, gateway: GatewayProcess | None,
                 file.seek(number * apart + 1000)
                 assert len(file.read(1000)) == 1000
         assert sum(entry["sent"] for entry in control.log()) < pieces * (256 << 10)
+
+
+@pytest.mark.parametrize("profile", WITH_RANGES, indirect=True, scope="module")
+def test_direct_reads_are_fetched_each_time(work: Path, gateway: GatewayProcess | None) -> None:
+    """O_DIRECT passes the cache by, also where it has the bytes: who uses it wants to know what the server has."""
+    assert gateway is not None
+    content = random.Random(7).randbytes(1 << 20)
+    (work / "direct.bin").write_bytes(content)
+    assert (work / "direct.bin").read_bytes() == content
+    control = ControlClient(f"http://127.0.0.1:{gateway.http_port}")
+    page = mmap.mmap(-1, 4096)  # O_DIRECT may want aligned memory
+    fd = os.open(work / "direct.bin", os.O_RDONLY | os.O_DIRECT)
+    try:
+        for _ in range(2):
+            control.clear_log()
+            assert os.preadv(fd, [page], 8192) == 4096
+            assert bytes(page) == content[8192 : 8192 + 4096]
+            assert [entry["sent"] for entry in control.log() if entry["name"] == "GET"] == [4096]
+    finally:
+        os.close(fd)
+        page.close()
