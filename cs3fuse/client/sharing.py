@@ -397,10 +397,7 @@ class Sharing:
         response = await self._calls.invoke(
             "FindAcceptedUsers", invite_api_pb2.FindAcceptedUsersRequest(), path="the people of other sites"
         )
-        return [
-            Person(user.id.opaque_id, user.username or user.id.opaque_id, user.display_name, user.id.idp, user)
-            for user in response.accepted_users
-        ]
+        return [Person(user.id.opaque_id, _name_of(user), user.display_name, user.id.idp, user) for user in response.accepted_users]
 
     async def invite(self, description: str) -> Invitation:
         """Make an invitation for somebody of another site. Raises: UnsupportedError."""
@@ -428,6 +425,11 @@ class Sharing:
         """The server's own description of a resource, which the sharing calls want back as it is."""
         request = provider_api_pb2.StatRequest(ref=reference(at))
         return (await self._calls.invoke("Stat", request, path=shown(at))).info
+
+
+def _name_of(user: Any) -> str:
+    """What people call a user of another site: where ids are UUIDs and no user name comes along, the mail address has it."""
+    return str(user.username or user.mail.partition("@")[0] or user.id.opaque_id)
 
 
 def _received(message: Any) -> ReceivedShare | None:

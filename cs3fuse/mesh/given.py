@@ -41,7 +41,7 @@ class GivenBook:
 
     async def _named(self, share: GivenShare) -> GivenShare:
         """With the user's or group's name instead of an id, which means nothing to anybody."""
-        if share.kind not in {"user", "group"}:
+        if share.kind == "link":
             return share
         key = (share.kind, share.receiver)
         if key not in self._receivers:
@@ -52,6 +52,10 @@ class GivenBook:
         if share.kind == "group":
             group = await self._sharing.group_with_id(share.receiver)
             return group.name if group is not None else ""
+        if share.kind == "mesh":
+            opaque_id, _, site = share.receiver.rpartition("@")
+            people = await if_any(self._sharing.known_people)
+            return next((f"{each.username}@{site}" for each in people if (each.opaque_id, each.site) == (opaque_id, site)), "")
         person = await self._sharing.user_with_id(share.receiver)
         return person.username if person is not None else ""
 

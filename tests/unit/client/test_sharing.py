@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from cs3.identity.group.v1beta1 import group_api_pb2
+from cs3.ocm.invite.v1beta1 import invite_api_pb2
 from cs3.rpc.v1beta1 import code_pb2, status_pb2
 from cs3.sharing.collaboration.v1beta1 import collaboration_api_pb2
 from cs3.storage.provider.v1beta1 import provider_api_pb2, resources_pb2
@@ -43,3 +44,13 @@ async def test_server_without_groups_has_none(calls: Calls, stub: FakeStub) -> N
     for code in (code_pb2.CODE_NOT_FOUND, code_pb2.CODE_UNIMPLEMENTED, code_pb2.CODE_INTERNAL, code_pb2.CODE_OK):
         stub.on("GetGroupByClaim", group_api_pb2.GetGroupByClaimResponse(status=status_pb2.Status(code=code)))
         assert await Sharing(calls).group_named("physicists") is None
+
+
+async def test_person_of_another_site_is_called_as_people_do(calls: Calls, stub: FakeStub) -> None:
+    """By the user name; where none comes along by what stands before the @ of the mail address, else by the id."""
+    answer = invite_api_pb2.FindAcceptedUsersResponse(status=OK)
+    for opaque_id, username, mail in (("1", "marie", "x@b"), ("2", "", "pierre@b.example.org"), ("3", "", "")):
+        user = answer.accepted_users.add(username=username, mail=mail)
+        user.id.opaque_id, user.id.idp = opaque_id, "b.example.org"
+    stub.on("FindAcceptedUsers", answer)
+    assert [person.username for person in await Sharing(calls).known_people()] == ["marie", "pierre", "3"]
