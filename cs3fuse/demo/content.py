@@ -73,23 +73,20 @@ def columns(events: int = _EVENTS, seed: int = _SEED) -> dict[str, Any]:
     }
 
 
-def write_homes(folder: Path) -> list[Home]:
-    """Write the homes of all three users below ``folder``, one folder each.
+def write_homes(folder: Path, users: Sequence[str] = USERS) -> list[Home]:
+    """Write the homes of these users below ``folder``, one folder each.
 
     Raises: OSError where a file cannot be written, ModuleNotFoundError without the ``demo`` extra.
     """
-    data = columns()
+    writers = {"einstein": lambda home: _write_einstein(home, columns()), "marie": _write_marie, "richard": _write_richard}
     homes = []
-    for user in USERS:
+    for user in users:
         home = folder / user
         shared = home / SHARED_FOLDER
         shared.mkdir(parents=True, exist_ok=True)
         (shared / "README.md").write_text(f"# Shared by {user}\n\nEverybody in the group may read and write here.\n")
-    _write_einstein(folder / "einstein", data)
-    _write_marie(folder / "marie")
-    _write_richard(folder / "richard")
-    for user in USERS:
-        files = sorted(str(path.relative_to(folder / user)) for path in (folder / user).rglob("*") if path.is_file())
+        writers[user](home)
+        files = sorted(str(path.relative_to(home)) for path in home.rglob("*") if path.is_file())
         homes.append(Home(user, tuple(files)))
     return homes
 

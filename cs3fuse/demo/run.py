@@ -1,4 +1,4 @@
-"""The demonstration from start to end: a gateway with sample content, two mounts, a histogram, an edit that the other sees.
+"""The demonstration from start to end: two sites with sample content, three mounts, a histogram, a folder that all three share.
 
 Owns the order of the steps and what they must show. Called by ``cli`` and ``python -m cs3fuse.demo``; the mounts are read by
 local path only, as any program would, so that it shows (and checks) what a person gets. One demonstration at a time per
@@ -15,14 +15,17 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from types import FrameType
 
 from cs3fuse.demo import content, histogram
-from cs3fuse.demo.stage import DemoError, Mount, Stage
+from cs3fuse.demo.processes import DemoError
+from cs3fuse.demo.sharing import show_sharing
+from cs3fuse.demo.stage import SITES, Stage, together
+from cs3fuse.demo.words import say
 
 PROFILES = ("reva", "opencloud", "eos")
-_SEEN_WITHIN_S = 5.0
 _LOWEST_GEV, _HIGHEST_GEV, _BINS = 60.0, 120.0, 20
 
 
@@ -87,24 +90,32 @@ def _interruptible() -> Iterator[None]:
 
 
 def _show(stage: Stage) -> None:
-    homes = content.write_homes(stage.gateway_root)
-    _say(f"Sample content for {', '.join(home.user for home in homes)}: {sum(len(home.files) for home in homes)} files.")
-    stage.start_gateway()
-    _say(f"A CS3 gateway (profile {stage.profile}) listens on {stage.address}.")
-    mine = stage.mount("einstein", stage.source())
-    _say(f"einstein's home is mounted at {mine.folder}:")
-    for path in sorted(mine.folder.iterdir()):
+    first, second = SITES
+    homes = [
+        *content.write_homes(stage.root_of(first), users=("einstein", "richard")),
+        *content.write_homes(stage.root_of(second), users=("marie",)),
+    ]
+    say(f"Sample content for {', '.join(home.user for home in homes)}: {sum(len(home.files) for home in homes)} files.")
+    stage.start_gateways()
+    say(
+        f"CS3 gateways (profile {stage.profile}) of two sites: {', '.join(f'{site} at {stage.gateways[site].source}' for site in SITES)}."
+    )
+    who = (("einstein", first), ("richard", first), ("marie", second))
+    einstein, richard, marie = together([partial(stage.mount, user, site) for user, site in who])
+    say(f"Mounted for {', '.join(mount.user for mount in (einstein, richard, marie))}; einstein's home is {einstein.folder}/home:")
+    home = einstein.folder / "home"
+    for path in sorted(home.iterdir()):
         print(f"    {path.name}/" if path.is_dir() else f"    {path.name}")
-    _show_histogram(mine.folder)
-    _read_the_other_formats(mine.folder)
-    _show_an_edit(stage, mine)
+    _show_histogram(home)
+    _read_the_other_formats(home)
+    show_sharing(stage, einstein, richard, marie)
 
 
 def _show_histogram(home: Path) -> None:
     import uproot
 
     path = home / content.ROOT_FILE
-    _say(f"uproot reads {path}, branch mass of {content.TREE} [GeV]:")
+    say(f"uproot reads {path}, branch mass of {content.TREE} [GeV]:")
     began = time.monotonic()
     with uproot.open(path) as file:
         mass = file[content.TREE]["mass"].array(library="np")
@@ -127,50 +138,17 @@ def _read_the_other_formats(home: Path) -> None:
     with h5py.File(home / content.HDF5_FILE) as file:
         layers = len(file)
     cells = len(json.loads((home / content.NOTEBOOK).read_text())["cells"])
-    _say(f"By local path as well: {rows} rows of Parquet, {layers} groups of HDF5, a notebook of {cells} cells.")
+    say(f"By local path as well: {rows} rows of Parquet, {layers} groups of HDF5, a notebook of {cells} cells.")
     if rows != len(content.columns()["mass"]):
         raise DemoError(f"{home / content.PARQUET_FILE} has {rows} rows, which is not what was written into it")
 
 
-def _show_an_edit(stage: Stage, mine: Mount) -> None:
-    """Another mount with a cache of its own sees what einstein writes.
-
-    On Reva's local storage everybody may look everywhere, so marie mounts einstein's shared folder; the other profiles keep
-    homes private, and einstein mounts his own once more, as from another machine.
-    """
-    if stage.profile == "reva":
-        who, theirs = "marie", stage.mount("marie", stage.source(f"/local/einstein/{content.SHARED_FOLDER}"))
-        looks_at = theirs.folder / Path(content.MINUTES).name
-    else:
-        who, theirs = "einstein's other machine", stage.mount("einstein", stage.source())
-        looks_at = theirs.folder / content.MINUTES
-    before = looks_at.read_text()
-    with (mine.folder / content.MINUTES).open("a") as file:
-        file.write(f"- einstein: edited at {time.strftime('%H:%M:%S')}\n")
-    stage.edited_to = (mine.folder / content.MINUTES).read_text()
-    began = time.monotonic()
-    seen = looks_at.read_text()
-    while seen != stage.edited_to and time.monotonic() - began < _SEEN_WITHIN_S:
-        time.sleep(0.1)
-        seen = looks_at.read_text()
-    if seen != stage.edited_to or seen == before:
-        raise DemoError(f"{who} did not see within {_SEEN_WITHIN_S:.0f} s what einstein wrote into {content.MINUTES}")
-    _say(
-        f"einstein adds a line to {content.MINUTES}; {who} sees it {1000 * (time.monotonic() - began):.0f} ms later at {looks_at}:"
-    )
-    print("".join(f"    {line}\n" for line in seen.splitlines()), end="")
-
-
 def _leave_up(stage: Stage) -> None:
-    _say("The mounts stay up; look around from another terminal:")
+    say("The mounts stay up; look around from another terminal:")
     for mount in stage.mounts:
-        print(f"    {mount.folder}   ({mount.user})")
+        print(f"    {mount.folder}   ({mount.user} at {mount.site})")
     print("Ctrl-C unmounts.", flush=True)
     with contextlib.suppress(KeyboardInterrupt):
-        while stage.gateway_runs():
+        while stage.gateways_run():
             time.sleep(0.5)
-        raise DemoError("the gateway ended by itself")
-
-
-def _say(text: str) -> None:
-    print(f"==> {text}", flush=True)
+        raise DemoError("a gateway ended by itself")

@@ -29,6 +29,12 @@ def test_every_user_has_a_home_with_a_shared_folder(homes):
         assert all((folder / home.user / name).stat().st_size > 0 for name in home.files)
 
 
+def test_homes_of_some_users_only(tmp_path):
+    """Each site has its own users."""
+    assert [home.user for home in content.write_homes(tmp_path, users=("marie",))] == ["marie"]
+    assert [path.name for path in tmp_path.iterdir()] == ["marie"]
+
+
 def test_root_file_holds_the_events_as_tree_and_as_ntuple(homes):
     """Both carry the same columns, and the Z stands where it belongs."""
     file = uproot.open(homes[0] / "einstein" / content.ROOT_FILE)
