@@ -2,7 +2,7 @@
 # scripts/bootstrap installs what is missing and says what it installs.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-crash test-conflicts test-locks bench check format venv clean
+.PHONY: help demo test test-crash test-conflicts test-locks test-mesh bench check format venv clean
 
 PYTHON ?=
 # Most tests wait for something most of the time.
@@ -15,7 +15,7 @@ export PYTHON
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
 
-demo: ## gateway, two mounts, a histogram of a ROOT file; stays up until Ctrl-C (CHECK=1: exit status instead)
+demo: ## two sites, three mounts, a histogram of a ROOT file, a shared folder; stays up until Ctrl-C (CHECK=1: exit status instead)
 	@scripts/bootstrap mount
 	@$(VENV_PYTHON) -m cs3fuse.demo $(if $(filter-out 0,$(CHECK)),--check) $(if $(PROFILE),--profile $(PROFILE))
 
@@ -34,6 +34,10 @@ test-conflicts: ## two mounts edit one file in 200 orders for each server (five 
 test-locks: ## two mounts and the official cs3client for 300 random steps, ten seeds on two profiles; leases in real time (five minutes)
 	@scripts/bootstrap
 	$(VENV_PYTHON) -X faulthandler -m pytest -m slow tests/locks tests/mount/test_lock_life.py $(ARGS)
+
+test-mesh: ## a site of the mesh is away for ten real minutes, frozen and stopped (half an hour; ARGS as for test)
+	@scripts/bootstrap
+	CS3FUSE_REQUIRE_MOUNT=1 $(VENV_PYTHON) -X faulthandler -m pytest -s -m slow tests/mount/test_mesh_away.py $(ARGS)
 
 bench: ## measure against bare calls (ITEMS=ls,walk PROFILE=reva,opencloud RUNS=3 PEERS=1 PUBLISH=1; CALM_S, LATENCY_MS, IDLE_S, SCALE)
 	@scripts/bootstrap mount

@@ -67,6 +67,11 @@ class GatewayProcess:
         self._process = None
 
     @property
+    def is_running(self) -> bool:
+        """Whether it was started and not stopped."""
+        return self._process is not None
+
+    @property
     def pid(self) -> int:
         """Process id while it runs."""
         assert self._process is not None
