@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
 from functools import lru_cache
 from types import MappingProxyType
 from typing import Any
@@ -48,6 +49,9 @@ _MAX_SIZE = 2**63 - 1
 _MAX_SECONDS = 2**33
 _MAX_ETAG = 1024
 _MAX_KEY = 1024
+# OpenCloud's keys are node ids of their own, ``<node id>.REV.<RFC 3339>`` (measured): such a version is fetched like a file.
+NODE_MARK = ".REV."
+_KEY_TIME = re.compile(r"\.REV\.(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?Z$")
 MOST_VERSIONS = 10_000
 """A file may have more; older ones are not shown."""
 
@@ -109,16 +113,22 @@ def is_safe_key(key: str) -> bool:
 
 
 def versions(messages: Iterable[Any], shown_path: str) -> list[FileVersion]:
-    """Old versions, newest first; at most ``MOST_VERSIONS``."""
+    """Old versions, newest first; at most ``MOST_VERSIONS``.
+
+    Of a version that a restore made, OpenCloud's list tells the moment of the restore and an etag that no download has (measured): there the
+    key tells when the content was written, and is all that identifies it.
+    """
     found: dict[str, FileVersion] = {}
     for message in messages:
         if not is_safe_key(message.key) or message.key in found:
             _log.warning("version_left_out", path=shown_path, key=ascii(message.key)[:120])
             continue
-        etag = message.etag if message.etag.isprintable() and len(message.etag) <= _MAX_ETAG else ""
-        found[message.key] = FileVersion(
-            message.key, _size(message.size), round(_told_seconds(message.mtime) * 1000) * 1_000_000, etag
-        )
+        mtime_ns, etag = round(_told_seconds(message.mtime) * 1000) * 1_000_000, message.etag
+        if NODE_MARK in message.key:
+            mtime_ns, etag = _time_in(message.key) or mtime_ns, ""
+        elif not etag.isprintable() or len(etag) > _MAX_ETAG:
+            etag = ""
+        found[message.key] = FileVersion(message.key, _size(message.size), mtime_ns, etag)
     return sorted(found.values(), key=lambda version: (version.mtime_ns, version.key), reverse=True)[:MOST_VERSIONS]
 
 
@@ -147,6 +157,18 @@ def trash(messages: Iterable[Any], root: Location) -> list[TrashItem]:
     if foreign:
         _log.debug("trash_items_elsewhere", root=str(root), items=foreign)
     return sorted(found.values(), key=lambda item: (item.deleted_at, item.key), reverse=True)
+
+
+def _time_in(key: str) -> int:
+    """The time in OpenCloud's key of a version, in ns; 0 if there is none that can be understood."""
+    match = _KEY_TIME.search(key)
+    if match is None:
+        return 0
+    try:
+        seconds = int(datetime.fromisoformat(f"{match[1]}+00:00").timestamp())
+    except ValueError:
+        return 0
+    return seconds * 1_000_000_000 + int(match[2].ljust(9, "0") if match[2] else 0) if 0 <= seconds <= _MAX_SECONDS else 0
 
 
 def _told_seconds(value: int) -> float:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections import OrderedDict
 from collections.abc import Sequence
+from dataclasses import replace
 from urllib.parse import quote
 
 import structlog
@@ -44,8 +45,6 @@ from cs3fuse.ports import Fetched, Sink
 
 _log = structlog.get_logger(__name__)
 
-# OpenCloud's keys are node ids of their own, ``<node id>.REV.<RFC 3339>`` (measured): such a version is fetched like a file.
-_NODE_MARK = ".REV."
 _TICKETS_KEPT = 256
 # EOS lists 14 days unless it is told from when on; a day less, because clocks differ.
 _WINDOW_S = 13 * 86400
@@ -117,9 +116,11 @@ class Cs3History:
                 return Fetched(etag=None, total=version.size)
         expected = Entry(at.name, Kind.FILE, version.size, version.mtime_ns, version.etag)
         path = f"version {printable(version.key)} of {shown(at)}"
-        if _NODE_MARK in version.key:
+        if decode.NODE_MARK in version.key:
+            # Stat of it tells etag and mtime of the present content (measured): the list describes it, and the id is what it is.
             node = Location(IdRoot(await self._node_of(at, version.key)))
-            return await Fetch(self._downloading, node, wanted, sink, expected, path).run()
+            by = replace(self._downloading, tree=_Listed(self, at, version))
+            return await Fetch(by, node, wanted, sink, expected, path).run()
         try:
             return await Fetch(self._downloading_of(at, version), at, wanted, sink, expected, path).run()
         except NotFoundError as error:
@@ -149,7 +150,7 @@ class Cs3History:
                 return await self._initiate(at, version.key)
 
             by = self._downloading
-            found = Downloading(by.calls, _Listed(self, version), by.pool, DownloadTickets(initiate), by.threads)
+            found = Downloading(by.calls, _Listed(self, at, version), by.pool, DownloadTickets(initiate), by.threads)
             self._by_version[name] = found
             while len(self._by_version) > _TICKETS_KEPT:
                 self._by_version.popitem(last=False)
@@ -306,16 +307,17 @@ class Cs3History:
 class _Listed:
     """Says whether a version is still there: Stat would describe the present content."""
 
-    def __init__(self, history: Cs3History, version: FileVersion) -> None:
+    def __init__(self, history: Cs3History, file: Location, version: FileVersion) -> None:
         self._history = history
+        self._file = file
         self._version = version
 
     async def stat(self, at: Location) -> Entry:
-        """See ``client.fetching``."""
-        for each in await self._history.versions(at):
+        """See ``client.fetching``; of whatever it is fetched through."""
+        for each in await self._history.versions(self._file):
             if each.key == self._version.key:
                 return Entry(at.name, Kind.FILE, each.size, each.mtime_ns, each.etag)
-        raise NotFoundError(f"The version {printable(self._version.key)} of {shown(at)} is gone.", path=shown(at))
+        raise NotFoundError(f"The version {printable(self._version.key)} of {shown(self._file)} is gone.", path=shown(self._file))
 
 
 def _check_key(key: str) -> None:

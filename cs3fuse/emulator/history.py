@@ -23,6 +23,7 @@ class Version:
         key: what clients call it.
         file: name below the version store.
         size: announced size [bytes].
+        listed_etag, listed_mtime_ns: what the list of versions tells instead, where that differs.
 
     """
 
@@ -32,6 +33,8 @@ class Version:
     mtime_ns: int
     etag: str
     checksums: dict[str, str] | None
+    listed_etag: str = ""
+    listed_mtime_ns: int = 0
 
 
 @dataclass
@@ -72,7 +75,7 @@ class History:
 
     # -- versions
 
-    def keep(self, node: Node, etag: str) -> None:
+    def keep(self, node: Node, etag: str) -> Version:
         """Remember the present content of a file. It stays where it is, too, until something replaces it."""
         number = self._clock.tick_ns()
         file = f"{node.id}.{number}"
@@ -80,6 +83,7 @@ class History:
         version = Version(self._new_key(node), file, node.size, node.mtime_ns, etag, node.checksums)
         self._versions.setdefault(node.id, []).append(version)
         self._store(node.id)
+        return version
 
     def versions(self, node: Node) -> list[Version]:
         """Old contents, the one with the youngest mtime first."""
@@ -101,18 +105,24 @@ class History:
         """The content of a version."""
         return self._version_folder / version.file
 
-    def restore(self, node: Node, version: Version, etag: str) -> None:
-        """Make an old content the present one; the present one becomes a version. Raises: OSError."""
+    def restore(self, node: Node, version: Version, etag: str) -> Version:
+        """Make an old content the present one; the present one becomes a version, which is returned. Raises: OSError."""
         assert node.parent is not None
         staged = self._version_folder / f"{version.file}.back"
         shutil.copyfile(self.file(version), staged)
-        self.keep(node, etag)
+        kept = self.keep(node, etag)
         self._tree.place(node.parent, node.name, str(staged), version.size)
         node.checksums = version.checksums
         self._tree.mark(node)
         self._tree.flush()
         self._versions[node.id].remove(version)
         self.file(version).unlink(missing_ok=True)
+        self._store(node.id)
+        return kept
+
+    def retell(self, node: Node, version: Version, etag: str, mtime_ns: int) -> None:
+        """Have the list of versions tell another etag and mtime of a version from now on."""
+        version.listed_etag, version.listed_mtime_ns = etag, mtime_ns
         self._store(node.id)
 
     def _drop_versions(self, node: Node) -> None:

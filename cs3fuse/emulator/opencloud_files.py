@@ -31,8 +31,8 @@ class OpenCloudFiles(OpenCloudLocks):
         node = self.need("stat", call, spot, "stat")
         info = self.info(node, spot.space, self.spaces.permissions(call.user, node), full_path=spot.full_path)
         if spot.version is not None:
-            info.size, info.etag = spot.version.size, spot.version.etag
-            info.id.opaque_id = spot.version.key
+            # Id, etag and mtime stay those of the present content, as measured.
+            info.size = spot.version.size
         info.space.CopyFrom(self.space_message(spot.space, call.user, inside=True))
         # The server tells etag and mtime of the resource as those of its space.
         proto.set_opaque(info.space.opaque, "etag", info.etag)

@@ -76,7 +76,7 @@ class OpenCloudReferences(NodeProfile):
         # Made of the mtime of the content, which is why the list of versions is in the order of mtimes.
         seconds, nanoseconds = divmod(node.mtime_ns, 1_000_000_000)
         stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds))
-        return f"{node.id}.REV.{stamp}.{nanoseconds:09d}".rstrip("0") + "Z"
+        return f"{node.id}.REV.{stamp}.{nanoseconds:09d}".rstrip("0").rstrip(".") + "Z"
 
     def etag(self, node: Node) -> str:
         """A file's is made of id and mtime, a folder's of id and the moment of the last change below it."""

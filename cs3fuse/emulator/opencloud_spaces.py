@@ -6,6 +6,7 @@ storage without a provider. Runs on the server's loop only.
 Source: answers recorded of OpenCloud.
 """
 
+import hashlib
 import json
 import uuid
 from typing import Any
@@ -353,7 +354,8 @@ class OpenCloudProfile(OpenCloudData):
         node = self.need(verb, call, self.locate(verb, request), "list_file_versions")
         response = provider_pb.ListFileVersionsResponse()
         for item in self.history.versions(node):
-            response.versions.add(key=item.key, size=item.size, mtime=item.mtime_ns // 1_000_000_000, etag=item.etag)
+            mtime_ns, etag = item.listed_mtime_ns or item.mtime_ns, item.listed_etag or item.etag
+            response.versions.add(key=item.key, size=item.size, mtime=mtime_ns // 1_000_000_000, etag=etag)
         return response
 
     def restore_file_version(self, call: Call, request: Any) -> Any:
@@ -364,5 +366,10 @@ class OpenCloudProfile(OpenCloudData):
         if version is None:
             raise Refusal(proto.NOT_FOUND, f"{verb}: error: not found: {request.key}")
         self.check_lock(verb, node, "")
-        self.history.restore(node, version, self.etag(node))
+        kept = self.history.restore(node, version, self.etag(node))
+        # As measured: the list tells the moment of the restore, and an etag that no download of that version has.
+        now_ns = self.clock.now_ns()
+        self.history.retell(
+            node, kept, f'"{hashlib.md5(f"{kept.key}{now_ns}".encode(), usedforsecurity=False).hexdigest()}"', now_ns
+        )
         return provider_pb.RestoreFileVersionResponse()

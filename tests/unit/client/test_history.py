@@ -76,6 +76,24 @@ async def test_unusable_versions_are_left_out(history: Cs3History, stub: FakeStu
     ]
 
 
+@pytest.mark.parametrize(
+    ("tail", "expected"),
+    [
+        ("2023-11-14T22:13:22Z", 1_700_000_002_000_000_000),
+        ("2023-11-14T22:13:22.083Z", 1_700_000_002_083_000_000),
+        ("2023-11-14T22:13:22.5Z", 1_700_000_002_500_000_000),
+        ("2023-13-14T22:13:22Z", 7_000_000_000),
+        ("9999-11-14T22:13:22Z", 7_000_000_000),
+        ("then", 7_000_000_000),
+    ],
+)
+async def test_open_clouds_key_knows_when(history: Cs3History, stub: FakeStub, tail: str, expected: int) -> None:
+    """Its list tells something else of a version that a restore made, and an etag that no download has."""
+    stub.on("ListFileVersions", listed((f"node.REV.{tail}", 1, 7)))
+    (version,) = await history.versions(AT)
+    assert (version.mtime_ns, version.etag) == (expected, "")
+
+
 async def test_very_many_versions_are_cut(history: Cs3History, stub: FakeStub) -> None:
     """A list without end shows its youngest part; numbers that are no times and no sizes do no harm."""
     stub.on("ListFileVersions", listed(*((f"k{number}", 2**64 - 1, 2**64 - 1) for number in range(decode.MOST_VERSIONS + 5))))

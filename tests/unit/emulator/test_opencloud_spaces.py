@@ -181,6 +181,16 @@ def test_versions_can_be_read_and_restored(opencloud: Desk) -> None:
     assert bring_back(keys[1]) == "OK"
     assert opencloud.content("/einstein/x") == b"one"
     assert sorted(item.size for item in opencloud.versions("/einstein/x")) == [3, 5]
+    # As measured: of the version that the restore made, the list tells the moment of the restore and an etag that no download has, and
+    # Stat of any version tells id and etag of the present content.
+    made = next(item for item in opencloud.versions("/einstein/x") if item.size == 5)
+    rid.opaque_id = made.key
+    request = provider_pb.InitiateFileDownloadRequest(ref=storage_pb.Reference(resource_id=rid, path="."))
+    got = opencloud.get(opencloud.call("InitiateFileDownload", request)[1])
+    assert read(got) == b"three"
+    assert got.headers["Etag"] != made.etag
+    info = opencloud.call("Stat", provider_pb.StatRequest(ref=storage_pb.Reference(resource_id=rid, path=".")))[1].info
+    assert (info.size, info.etag, info.id) == (5, opencloud.stat("/einstein/x").etag, opencloud.stat("/einstein/x").id)
     opencloud.lock("SetLock", "/einstein/x", "L")
     assert bring_back(opencloud.versions("/einstein/x")[0].key) == "LOCKED"
 
