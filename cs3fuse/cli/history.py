@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from cs3fuse.cli.daemons import ask, mount_of
+from cs3fuse.cli.progress import counting_bar
 from cs3fuse.cli.words import AnyPath, AsJson, clock, files, print_json, print_table, say, size, warn
 from cs3fuse.config.folders import socket_path
 from cs3fuse.control.client import request
@@ -17,6 +18,8 @@ from cs3fuse.errors import BadRequestError, Cs3FuseError, NotFoundError
 from cs3fuse.kernel.mounts import our_mount_points
 
 _CALL_S = 90
+_BATCH = 500
+"""Keys in one request, which is one line of at most 1 MiB."""
 
 Of = Annotated[Path | None, typer.Option("--of", help="A path in the home or space whose trash is meant; default: all.")]
 Wanted = Annotated[str, typer.Argument(metavar="KEY", help="A key that cs3fuse trash shows, or the path that was deleted.")]
@@ -131,9 +134,28 @@ def purge_trash(
         return
     if not yes and not _is_wanted(wanted):
         raise typer.Exit(1)
+    if failed := _purge(wanted):
+        raise Cs3FuseError(f"{files(failed)} could not be deleted for good.")
+
+
+def _purge(wanted: Sequence[tuple[Path, dict[str, Any]]]) -> int:
+    """Purge, some at a time. Returns: how many are left; why is said."""
+    purged = failed = 0
+    by_root: dict[tuple[Path, str], list[str]] = {}
     for mount_point, item in wanted:
-        told = request(socket_path(mount_point), "purge_trash", root=item["root"], key=item["key"], timeout_s=_CALL_S)
-        say(f"Deleted for good: {told['path']}")
+        by_root.setdefault((mount_point, item["root"]), []).append(item["key"])
+    with counting_bar("Deleting", "items") as advance:
+        for (mount_point, root), keys in by_root.items():
+            for start in range(0, len(keys), _BATCH):
+                told = request(
+                    socket_path(mount_point), "purge_trash", root=root, keys=keys[start : start + _BATCH], on_progress=advance,
+                    timeout_s=_CALL_S,
+                )  # fmt: skip
+                purged, failed = purged + told["purged"], failed + told["failed"]
+                for problem in told["problems"]:
+                    warn(problem)
+    say(f"Deleted for good: {wanted[0][1]['path'] if purged == len(wanted) == 1 else files(purged)}")
+    return failed
 
 
 def _is_wanted(wanted: Sequence[tuple[Path, dict[str, Any]]]) -> bool:

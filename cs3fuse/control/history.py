@@ -16,6 +16,7 @@ import trio
 from cs3fuse.control.parts import LOOK_S, Parts, text
 from cs3fuse.control.server import Progress
 from cs3fuse.errors import (
+    AccessDeniedError,
     BadRequestError,
     BusyError,
     Cs3FuseError,
@@ -23,6 +24,7 @@ from cs3fuse.errors import (
     IsDirectoryError,
     NotFoundError,
     NotPermittedError,
+    ServerError,
     UnsupportedError,
 )
 from cs3fuse.history.names import find_version, trash_names, version_names
@@ -33,6 +35,8 @@ from cs3fuse.vfs.names import check_name
 from cs3fuse.vfs.refresh import known_node, refresh
 
 _SETTLE_S = 5.0
+_PROBLEMS = 20
+"""Sentences that are returned; more say nothing new."""
 
 
 class HistoryAnswers:
@@ -169,15 +173,33 @@ class HistoryAnswers:
         await self._told(to)
         return {"path": parts.shown(to), "key": item.key}
 
-    async def purge_trash(self, request: Mapping[str, Any], _progress: Progress) -> dict[str, Any]:
-        """Delete ``key`` of the trash of ``root`` for good."""
+    async def purge_trash(self, request: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
+        """Delete ``keys`` of the trash of ``root`` for good, one after the other; what cannot be deleted does not keep the rest.
+
+        Raises: NotFoundError: there is none of these keys. Cancellation: what is deleted stays deleted.
+        """
         self._check_writable()
-        root, item = await self._item(request)
+        keys = request.get("keys")
+        if not isinstance(keys, list) or not all(isinstance(key, str) for key in keys):
+            raise BadRequestError("The argument keys must be a list of texts.")
+        root = await self._root(text(request, "root"))
+        wanted = set(keys)
+        items = [item for item in await self._remote.trash(root) if item.key in wanted]
+        if not items:
+            raise NotFoundError(f"There is nothing like that in the trash of {self._parts.shown(root)}; cs3fuse trash lists it.")
+        purged, problems = 0, []
         try:
-            await self._remote.purge_trash(root, item)
+            for item in items:
+                try:
+                    await self._remote.purge_trash(root, item)
+                except (NotFoundError, AccessDeniedError, UnsupportedError, ServerError) as error:
+                    problems.append(str(error))
+                else:
+                    purged += 1
+                await progress({"done": purged + len(problems), "total": len(items)})
         finally:
             self._look_again(None)
-        return {"path": self._parts.shown(_place(root, item.rel)), "key": item.key}
+        return {"purged": purged, "problems": problems[:_PROBLEMS], "failed": len(problems)}
 
     async def _roots(self, path: str) -> Mapping[str, Location]:
         """Everything with a trash, or the one that holds a path. Raises: UnsupportedError."""
@@ -192,11 +214,14 @@ class HistoryAnswers:
             )
         return found
 
-    async def _item(self, request: Mapping[str, Any]) -> tuple[Location, TrashItem]:
-        name, key = text(request, "root"), text(request, "key")
+    async def _root(self, name: str) -> Location:
         root = (await self._parts.view.with_trash()).get(name)
         if root is None:
             raise NotFoundError(f"There is no trash of {name}.")
+        return root
+
+    async def _item(self, request: Mapping[str, Any]) -> tuple[Location, TrashItem]:
+        root, key = await self._root(text(request, "root")), text(request, "key")
         for item in await self._remote.trash(root):
             if item.key == key:
                 return root, item

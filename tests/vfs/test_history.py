@@ -195,7 +195,7 @@ async def test_nothing_is_restored_in_a_read_only_mount(emulator: EmulatorThread
         for command, arguments in (
             ("restore_version", {"path": "f", "key": first}),
             ("restore_trash", {"root": "", "key": first}),
-            ("purge_trash", {"root": "", "key": first}),
+            ("purge_trash", {"root": "", "keys": [first]}),
         ):
             with pytest.raises(NotPermittedError):
                 await ask(still, command, **arguments)
@@ -244,7 +244,8 @@ async def test_what_is_asked_wrongly_is_a_sentence(mount: Mount, calls: Syscalls
         ("restore_version", {"path": "f", "key": ""}),
         ("restore_trash", {"root": "x", "key": first}),
         ("restore_trash", {"root": "", "key": "nothing"}),
-        ("purge_trash", {"root": "", "key": ""}),
+        ("purge_trash", {"root": "", "keys": [""]}),
+        ("purge_trash", {"root": "", "keys": "all"}),
         ("trash", {"path": ".cs3/trash"}),
     ):
         with pytest.raises(Cs3FuseError):
@@ -252,3 +253,19 @@ async def test_what_is_asked_wrongly_is_a_sentence(mount: Mount, calls: Syscalls
     async with calls.opened("new", os.O_WRONLY | os.O_CREAT):
         with pytest.raises(Cs3FuseError):
             await ask(mount, "versions", path="new")
+
+
+async def test_purging_several_does_not_stop_at_one(mount: Mount, calls: Syscalls, emulator: EmulatorThread) -> None:
+    """What the server refuses is told; the rest is gone, each by a call of its own with its key, and nothing else is."""
+    for name in "abc":
+        await calls.write(name, b"x")
+        await calls.unlink(name)
+    keys = {Path(item["path"]).name: item["key"] for item in (await ask(mount, "trash"))["trash"][0]["items"]}
+    emulator.faults.add(call="PurgeRecycle", status="INTERNAL", times=1)
+    emulator.log.clear()
+    told = await ask(mount, "purge_trash", root="", keys=[keys["a"], keys["b"]])
+    assert (told["purged"], told["failed"], len(told["problems"])) == (1, 1, 1)
+    left = {item["key"] for item in (await ask(mount, "trash"))["trash"][0]["items"]}
+    assert keys["c"] in left
+    assert len(left) == 2
+    assert sum(entry.name == "PurgeRecycle" for entry in emulator.log.entries(0)) == 2
