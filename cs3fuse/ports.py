@@ -265,6 +265,10 @@ class KernelNotifier(Protocol):
         """Drop the kernel's attributes (and pages) of an inode."""
         ...
 
+    def attributes_changed(self, ino: Ino) -> None:
+        """Drop the kernel's attributes of an inode before this returns: for a handler whose answer relies on it."""
+        ...
+
     def invalidate_entry(self, parent: Ino, name: str) -> None:
         """Drop a dentry."""
         ...

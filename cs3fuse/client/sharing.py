@@ -406,11 +406,19 @@ class Sharing:
         return Invitation(response.invite_token.token, _time(response.invite_token, "expiration"))
 
     async def accept_invitation(self, token: str, site: str) -> str:
-        """Accept an invitation of a user of another site. Returns: who that is. Raises: NotFoundError: the site is not known here."""
+        """Accept an invitation of a user of another site. Returns: who that is.
+
+        Raises: NotFoundError: the site is not known here; ExistsError: you know each other already.
+        """
         request = invite_api_pb2.ForwardInviteRequest(
             invite_token=invite_pb2.InviteToken(token=token), origin_system_provider=await self._provider(site)
         )
-        response = await self._calls.invoke("ForwardInvite", request, path=f"the invitation of {site}", effect=Effect.MUTATION)
+        try:
+            response = await self._calls.invoke("ForwardInvite", request, path=f"the invitation of {site}", effect=Effect.MUTATION)
+        except ExistsError as exc:
+            raise ExistsError(
+                f"You know this user of {site} already, and can share with each other.", call="ForwardInvite"
+            ) from exc
         return f"{response.user_id.opaque_id}@{response.user_id.idp or site}"
 
     async def _provider(self, site: str) -> Any:

@@ -94,6 +94,16 @@ class Notifier:
         if self._inodes is not None:
             self._inodes.order(partial(self._drop_inode, ino, attributes_only))
 
+    def attributes_changed(self, ino: Ino) -> None:
+        """See the port. Made at once: for attributes alone the kernel waits for no request (fs/fuse/inode.c, fuse_reverse_inval_inode)."""
+        if self._inodes is None:
+            return
+        try:
+            self._drop_inode(ino, True)  # noqa: FBT003 - as pyfuse3 has it
+        except OSError as error:
+            if error.errno not in _NOTHING_TO_DROP:
+                _LOG.warning("kernel_not_told", reason=str(error))
+
     def invalidate_entry(self, parent: Ino, name: str) -> None:
         """See the port."""
         if self._entries is not None:

@@ -205,7 +205,16 @@ class Files:
         finally:
             state.inodes.unhold(node)
 
+    def _tell_size(self, file: OpenFile) -> None:
+        """Have the kernel ask for the size again where it knows another: it cuts reads at the size that it knows (measured, Linux 6)."""
+        size = file.session.size if file.session is not None else file.entry.size if file.entry is not None else None
+        node = file.node
+        if node.kernel_size is not None and size != node.kernel_size:
+            node.kernel_size = None
+            self._state.notifier.attributes_changed(node.ino)
+
     def _add_handle(self, file: OpenFile, flags: int, *, writes: bool) -> Opened:
+        self._tell_size(file)
         fh = Fh(next(self._numbers))
         access = flags & os.O_ACCMODE
         self._handles[fh] = Handle(

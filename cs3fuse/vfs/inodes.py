@@ -18,10 +18,23 @@ class Node:
     """One inode. A node lives while the kernel knows it, while it has children in the table, or while it is open.
 
     ``parent`` is None for the root and for a node whose name is gone (unlinked, replaced): such a node remembers in
-    ``orphaned_at`` where it was. ``anchor`` is set where a root of its own begins. ``kernel_version`` is the content version that the kernel's page cache may hold.
+    ``orphaned_at`` where it was. ``anchor`` is set where a root of its own begins. ``kernel_version`` is the content version that the kernel's page cache may hold,
+    ``kernel_size`` the size that it was last told.
     """
 
-    __slots__ = ("anchor", "children", "ino", "kernel_version", "kind", "lookups", "name", "open_count", "orphaned_at", "parent")
+    __slots__ = (
+        "anchor",
+        "children",
+        "ino",
+        "kernel_size",
+        "kernel_version",
+        "kind",
+        "lookups",
+        "name",
+        "open_count",
+        "orphaned_at",
+        "parent",
+    )
 
     def __init__(self, ino: Ino, parent: Node | None, name: str, kind: Kind, anchor: Root | None) -> None:
         self.ino = ino
@@ -34,6 +47,7 @@ class Node:
         self.open_count = 0
         self.orphaned_at: Location | None = None
         self.kernel_version: ContentVersion | None = None
+        self.kernel_size: int | None = None
 
     @property
     def is_linked(self) -> bool:

@@ -45,6 +45,9 @@ class NoKernel:
     def invalidate_inode(self, ino: Ino, *, attributes_only: bool) -> None:
         """Nobody to tell."""
 
+    def attributes_changed(self, ino: Ino) -> None:
+        """Nobody to tell."""
+
     def invalidate_entry(self, parent: Ino, name: str) -> None:
         """Nobody to tell."""
 
@@ -118,10 +121,12 @@ class VfsState:
         file = self.open_files.get(node.ino)
         shown = attributes_of(node.ino, entry, self.options.owner, 0.0 if entry.is_vague else self.options.attribute_valid_s)
         if file is None or file.entry is None:
+            node.kernel_size = shown.size
             return shown
         session = file.session
         size = session.size if session else file.entry.size
         mtime_ns = session.mtime_ns if session else file.entry.mtime_ns
+        node.kernel_size = size
         return Attributes(
             shown.ino, shown.mode, size, mtime_ns, shown.uid, shown.gid, shown.valid_s, is_written=session is not None
         )

@@ -89,3 +89,15 @@ async def test_nothing_is_ordered_outside_the_session(kernel: Kernel) -> None:
     notifier.invalidate_inode(Ino(2), attributes_only=True)
     await notifier.settle()
     assert kernel.told == []
+
+
+async def test_changed_attributes_are_told_before_it_returns(notifier: Notifier, kernel: Kernel) -> None:
+    """For an open whose answer must not be read against the old size; a kernel that knows nothing of the inode is no failure."""
+    notifier.attributes_changed(Ino(7))
+    assert kernel.told == [(7, True)]
+    kernel.error = OSError(errno.ENOENT, "no")
+    notifier.attributes_changed(Ino(8))
+    await notifier.stop()
+    kernel.error = None
+    notifier.attributes_changed(Ino(9))
+    assert kernel.told == [(7, True)]
