@@ -269,3 +269,24 @@ async def test_purging_several_does_not_stop_at_one(mount: Mount, calls: Syscall
     assert keys["c"] in left
     assert len(left) == 2
     assert sum(entry.name == "PurgeRecycle" for entry in emulator.log.entries(0)) == 2
+
+
+@pytest.mark.parametrize("profile", ["opencloud", "eos"], indirect=True)
+async def test_a_lock_of_ours_that_nobody_needs_is_no_obstacle(mount: Mount, calls: Syscalls, first: str) -> None:
+    """Servers restore under no lock, also not for its holder."""
+    await mount.leases.drain()
+    at = mount.root.child("f")
+    assert await mount.leases.acquire(at, await mount.metadata.stat(at, fresh=True)) is not None
+    await ask(mount, "restore_version", path="f", key=first)
+    assert await calls.read("f") == b"first"
+
+
+@pytest.mark.parametrize("profile", ["opencloud", "eos"], indirect=True)
+async def test_a_failure_in_between_is_not_taken_for_another_version(
+    mount: Mount, calls: Syscalls, first: str, emulator: EmulatorThread
+) -> None:
+    """A GET that fails once is made again: what is looked at meanwhile is the version, not the present content, which is another."""
+    (name,) = [each["name"] for each in (await ask(mount, "versions", path="f"))["versions"] if each["key"] == first]
+    await ask(mount, "cache_clear")
+    emulator.faults.add(method="GET", http_status=500, times=1)
+    assert await calls.read(f".cs3/versions/f/{name}") == b"first"
