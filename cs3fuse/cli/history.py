@@ -21,7 +21,7 @@ _CALL_S = 90
 _BATCH = 500
 """Keys in one request, which is one line of at most 1 MiB."""
 
-Of = Annotated[Path | None, typer.Option("--of", help="A path in the home or space whose trash is meant; default: all.")]
+Of = Annotated[Path | None, typer.Option("--of", help="Only what was deleted at or below this path; default: everything.")]
 Wanted = Annotated[str, typer.Argument(metavar="KEY", help="A key that cs3fuse trash shows, or the path that was deleted.")]
 
 trash = typer.Typer(help="List what was deleted, bring it back, or delete it for good.")
@@ -61,7 +61,7 @@ def _all_of_it(context: typer.Context, *, as_json: AsJson = False) -> None:
 
 @trash.command("ls")
 def list_trash(
-    path: Annotated[Path | None, typer.Argument(help="A path in the home or space whose trash is meant; default: all.")] = None,
+    path: Annotated[Path | None, typer.Argument(help="Only what was deleted at or below this path; default: everything.")] = None,
     *,
     as_json: AsJson = False,
 ) -> None:
@@ -118,13 +118,13 @@ def restore_trash(
 def purge_trash(
     keys: Annotated[list[str] | None, typer.Argument(metavar="[KEY...]", help="Keys that cs3fuse trash shows.")] = None,
     *,
-    everything: Annotated[bool, typer.Option("--all", help="All that is in the trash of --of.")] = False,
+    everything: Annotated[bool, typer.Option("--all", help="Everything that was deleted at or below --of.")] = False,
     of: Of = None,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
 ) -> None:
     """Delete for good what is in the trash, one by one."""
     if everything and (of is None or keys):
-        raise BadRequestError("--all goes with --of PATH, which says whose trash, and without keys.")
+        raise BadRequestError("--all goes with --of PATH, which says from where, and without keys.")
     if not everything and not keys:
         raise BadRequestError("Name what is to be deleted for good; cs3fuse trash lists the keys.")
     found = _items(of)
@@ -132,7 +132,7 @@ def purge_trash(
     if not wanted:
         say("The trash is empty.")
         return
-    if not yes and not _is_wanted(wanted):
+    if not yes and not _is_wanted(wanted, of):
         raise typer.Exit(1)
     if failed := _purge(wanted):
         raise Cs3FuseError(f"{files(failed)} could not be deleted for good.")
@@ -158,10 +158,10 @@ def _purge(wanted: Sequence[tuple[Path, dict[str, Any]]]) -> int:
     return failed
 
 
-def _is_wanted(wanted: Sequence[tuple[Path, dict[str, Any]]]) -> bool:
+def _is_wanted(wanted: Sequence[tuple[Path, dict[str, Any]]], of: Path | None) -> bool:
     if not sys.stdin.isatty():
         raise BadRequestError("There is no terminal to ask at: add --yes if you are sure.")
-    what = wanted[0][1]["path"] if len(wanted) == 1 else files(len(wanted))
+    what = wanted[0][1]["path"] if len(wanted) == 1 else files(len(wanted)) + (f" deleted from {of}" if of is not None else "")
     return typer.confirm(f"{what}: delete for good? Nothing brings it back.", default=False)
 
 

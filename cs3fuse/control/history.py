@@ -124,10 +124,11 @@ class HistoryAnswers:
     # -- trash -------------------------------------------------------------------------------------------------------
 
     async def trash(self, request: Mapping[str, Any], _progress: Progress) -> dict[str, Any]:
-        """What is in the trash of the home and each space, or of the one that holds ``path``; one that fails says why."""
+        """What is in the trash of the home and each space, or what was deleted at or below ``path``; one that fails says why."""
         parts = self._parts
         found: list[dict[str, Any]] = []
-        for path, root in (await self._roots(text(request, "path"))).items():
+        below, roots = await self._roots(text(request, "path"))
+        for path, root in roots.items():
             told: dict[str, Any] = {"root": path, "path": parts.shown(root), "items": [], "error": ""}
             try:
                 names = trash_names(await self._remote.trash(root))
@@ -146,6 +147,7 @@ class HistoryAnswers:
                         "shown_at": str(folder / name),
                     }
                     for name, item in names.items()
+                    if below is None or _place(root, item.rel).is_below(below)
                 ]
             found.append(told)
         return {"mount_point": str(parts.mount_point), "trash": found}
@@ -201,18 +203,18 @@ class HistoryAnswers:
             self._look_again(None)
         return {"purged": purged, "problems": problems[:_PROBLEMS], "failed": len(problems)}
 
-    async def _roots(self, path: str) -> Mapping[str, Location]:
-        """Everything with a trash, or the one that holds a path. Raises: UnsupportedError."""
+    async def _roots(self, path: str) -> tuple[Location | None, Mapping[str, Location]]:
+        """Everything with a trash; or a path, and what holds it. Raises: UnsupportedError."""
         roots = await self._parts.view.with_trash()
         if not path:
-            return roots
+            return None, roots
         at = await self._parts.locate(path)
         found = {name: root for name, root in roots.items() if at.is_below(root)}
         if not found:
             raise UnsupportedError(
                 f"{self._parts.shown(at)} has no trash of its own: what is deleted in a share goes to its owner's.", path=str(at)
             )
-        return found
+        return at, found
 
     async def _root(self, name: str) -> Location:
         root = (await self._parts.view.with_trash()).get(name)

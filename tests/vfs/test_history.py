@@ -290,3 +290,22 @@ async def test_a_failure_in_between_is_not_taken_for_another_version(
     await ask(mount, "cache_clear")
     emulator.faults.add(method="GET", http_status=500, times=1)
     assert await calls.read(f".cs3/versions/f/{name}") == b"first"
+
+
+async def test_trash_of_a_path_is_what_was_deleted_below_it(mount: Mount, calls: Syscalls) -> None:
+    """Purging all of a folder must not reach what lay beside it. The folder itself may be gone."""
+    await calls.mkdir("d")
+    await calls.mkdir("dd")
+    for name in ("d/a", "dd/b", "c"):
+        await calls.write(name, b"x")
+        await calls.unlink(name)
+    await calls.rmdir("d")
+
+    async def listed(path: str) -> set[str]:
+        (told,) = (await ask(mount, "trash", path=path))["trash"]
+        return {str(Path(item["path"]).relative_to(mount.parts.mount_point)) for item in told["items"]}
+
+    assert await listed("d") == {"d", "d/a"}
+    assert await listed("dd") == {"dd/b"}
+    assert await listed("c") == {"c"}
+    assert await listed("") == {"d", "d/a", "dd/b", "c"}
