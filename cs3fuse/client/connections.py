@@ -7,6 +7,7 @@ it waits. Used by ``client.transfers``: requests from worker threads, ``Transfer
 from __future__ import annotations
 
 import contextlib
+import encodings.idna  # noqa: F401 - urllib3 and socket look it up for each host name, the first read should not wait for its import
 import logging
 import socket
 import ssl
