@@ -131,6 +131,21 @@ async def at_desk(sites: tuple[EmulatorThread, EmulatorThread], folder: Path, **
         yield Desk(a, b, mount, disk, share_id)
 
 
+async def test_folder_of_other_sites_is_listed_without_asking_them(sites, tmp_path: Path) -> None:
+    """One call of our own site; the other one hears nothing of it, however often it is listed and its names are looked up."""
+    async with at_desk(sites, tmp_path) as desk:
+        calls = desk.calls
+        await calls.listdir("mesh")
+        desk.a.log.clear()
+        desk.b.log.clear()
+        for _ in range(3):
+            assert await calls.listdir("mesh") == ["work"]
+            async with calls.at("mesh/work"):  # what ls -l asks of each name
+                pass
+        assert not desk.served(desk.a)
+        assert set(desk.served(desk.b)) == {"ListReceivedOCMShares"} and desk.served(desk.b)["ListReceivedOCMShares"] <= 3
+
+
 async def test_hanging_share_leaves_the_home_its_transfers(sites, tmp_path: Path) -> None:
     """Forty readers and twelve writers of a frozen share hang; in the home files are read and written all the same."""
     async with at_desk(sites, tmp_path, site_timeout_s=600.0) as desk:

@@ -1,12 +1,21 @@
-"""Site A is away while marie works at site B: short, with seeds, and for ten real minutes (marked slow, ``make test-mesh``)."""
+"""Site A is away while marie works at site B: short, with seeds, and for ten real minutes (marked slow, ``make test-mesh``).
+
+Live: the servers of ``sharing_world``, and in CS3FUSE_LIVE_AWAY and CS3FUSE_LIVE_BACK shell commands that freeze or end einstein's server, and
+bring it back.
+"""
 
 from __future__ import annotations
 
+import os
+import subprocess
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from tests.mount.away import BACK_WITHIN_S, Report, Scene, play, scene
+from tests.mount.away import AWAY, BACK_WITHIN_S, Report, Scene, play, scene
+from tests.mount.sharing_world import live, names
 
 pytestmark = pytest.mark.mount
 
@@ -48,3 +57,54 @@ def test_site_is_away_for_ten_minutes(how: str, tmp_path: Path) -> None:
         print(report)
         check(at, report)
         assert report.percentile(0.99) < _LISTING_S
+
+
+def is_away(call: Callable[[], object]) -> None:
+    with pytest.raises(OSError) as caught:
+        call()
+    assert caught.value.errno in AWAY
+
+
+@pytest.mark.live
+@pytest.mark.timeout(300)
+def test_live_site_is_away_and_comes_back(tmp_path: Path) -> None:
+    """The share says so, what is cached is read, the rest of the mount works; then it works again, and what was written is there."""
+    if not os.environ.get("CS3FUSE_LIVE_AWAY") or not os.environ.get("CS3FUSE_LIVE_PEER"):
+        pytest.skip("CS3FUSE_LIVE_AWAY names no command")
+    with live(tmp_path) as world:
+        marie = world.receivers["marie"]
+        folder = world.make(world.name("away"))
+        (folder / "known").write_text("known here")
+        world.give(folder, marie, "editor")
+        shared = marie.shares / folder.name
+        assert (shared / "known").read_text() == "known here"
+        fd = os.open(shared / "written", os.O_WRONLY | os.O_CREAT)
+        subprocess.run(os.environ["CS3FUSE_LIVE_AWAY"], shell=True, check=True)  # closes its copy of fd, which commits
+        try:
+            os.write(fd, b"while it was away")
+            time.sleep(2.0)  # until then the last answers hold
+            is_away(lambda: (shared / "never seen").stat())
+            is_away(lambda: names(shared))
+            is_away(lambda: os.close(fd))
+            assert (shared / "known").read_text() == "known here"
+            assert folder.name in names(marie.shares) and os.getxattr(shared, "user.cs3.error")
+            (marie.mount.path / "home" / world.name("mine")).write_text("mine")
+            assert world.name("mine") in names(marie.mount.path / "home")
+        finally:
+            subprocess.run(os.environ["CS3FUSE_LIVE_BACK"], shell=True, check=True)
+        until = time.monotonic() + BACK_WITHIN_S
+        while not _lists(shared):
+            assert time.monotonic() < until
+            time.sleep(0.2)
+        while marie.mount.status()["unsent"]:
+            assert time.monotonic() < until + BACK_WITHIN_S
+            time.sleep(0.2)
+        assert (folder / "written").read_text() == "while it was away"
+        assert marie.mount.status()["conflicts"] == 0
+
+
+def _lists(folder: Path) -> bool:
+    try:
+        return bool(names(folder))
+    except OSError:
+        return False

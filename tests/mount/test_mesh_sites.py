@@ -114,6 +114,13 @@ def test_share_with_another_site(mesh: Mesh) -> None:
     refused({errno.EPERM}, lambda: shared.rmdir())
     refused({errno.EINVAL}, lambda: (shared / "tab\there").write_text("x"))
     refused({errno.EOPNOTSUPP}, lambda: os.setxattr(shared / "f.txt", "user.note", b"x"))
+    storage = mesh.marie.status()["storages"]["ocm-received"]  # what it cannot do is shown
+    assert (storage["locks"], storage["ranges"], storage["renames"], storage["conditional_uploads"]) == (
+        "none",
+        False,
+        False,
+        False,
+    )
     told = json.loads(os.getxattr(folder, "user.cs3.shares"))
     assert told[0]["kind"] == "mesh" and told[0]["with"].startswith("marie@")
     mesh.einstein.run("unshare", str(folder), "--with", f"marie@{B}")
