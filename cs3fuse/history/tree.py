@@ -56,6 +56,7 @@ class HistoryTree:
         self._inner = inner
         self._remote = remote
         self._top = top
+        self._door_at = top.child(NAME)  # compared at each Stat of the mount
         self._with_trash = with_trash
         self._started_ns = started_ns
         self._made_of: OrderedDict[tuple[Location, ResourceId | None], tuple[Location, FileVersion]] = OrderedDict()
@@ -68,11 +69,11 @@ class HistoryTree:
         """See the port."""
         if at.root == ROOT:
             return await self._stat_ours(at)
-        return self._door() if at == self._top.child(NAME) else await self._inner.stat(at)
+        return self._door() if at == self._door_at else await self._inner.stat(at)
 
     async def list(self, at: Location) -> Sequence[Entry]:
         """See the port. The top's listing has ``.cs3`` in it, hidden: a name that no listing has counts as absent."""
-        if at.root == ROOT or at == self._top.child(NAME):
+        if at.root == ROOT or at == self._door_at:
             return await self._list_ours(at if at.root == ROOT else Location(ROOT))
         listed = await self._inner.list(at)
         return [*(entry for entry in listed if entry.name != NAME), self._door()] if at == self._top else listed
@@ -232,7 +233,7 @@ class HistoryTree:
     def refuse_ours(self, *places: Location) -> None:
         """Nothing below ``.cs3`` is changed, and nothing takes its name. Raises: NotPermittedError."""
         for at in places:
-            if at.root == ROOT or (at != self._top and at.is_below(self._top.child(NAME))):
+            if at.root == ROOT or at.is_below(self._door_at):
                 raise NotPermittedError(f"{at} shows old versions and the trash; nothing is changed there.", path=str(at))
 
     async def mkdir(self, at: Location) -> None:
