@@ -127,6 +127,7 @@ class Core:
         engine_options: EngineOptions | None = None,
     ) -> None:
         """``engine_options``: what differs from a mount's; room and locks are wired here."""
+        self._view = view
         self.book = CapabilityBook()
         view.learn_into(self.book)
         self.content = ContentStore(
@@ -176,6 +177,8 @@ class Core:
             await services.start(self.leases.run)
             with trio.move_on_after(_OLD_LOCKS_S):
                 await self.leases.take_over_stale()
+            if self.commits.has_left:
+                await self._view.know_other_sites()
             self.report = await self.commits.recover()
             log.info("journal_replayed", report=str(self.report))
             services.start_soon(self._release_old_locks)

@@ -340,6 +340,11 @@ class CommitEngine:
             self._recovery_retry = None
         return recovery.finish()
 
+    @property
+    def has_left(self) -> bool:
+        """Whether an earlier run left anything; while ``run`` runs."""
+        return bool(self._running.journal.records())
+
     def _restore(self, record: CommitRecord) -> WriteSession:
         """A session of a record that an earlier run left. Raises: LocalStorageError."""
         opened = self._running

@@ -18,7 +18,7 @@ from cs3fuse.commit.journal import Journal
 from cs3fuse.commit.records import CommitRecord, RecordState
 from cs3fuse.commit.session import WriteSession
 from cs3fuse.commit.staging import StagedFile
-from cs3fuse.errors import ConflictError, Cs3FuseError, DeadlineError, LocalStorageError, UnavailableError
+from cs3fuse.errors import ConflictError, Cs3FuseError, DeadlineError, LocalStorageError, SiteAwayError, UnavailableError
 from cs3fuse.model import Location
 
 _LOG = structlog.get_logger(__name__)
@@ -94,7 +94,7 @@ class Recovery:
         if sessions:
             first, *others = sessions
             error = await self._send(first)
-            if isinstance(error, (UnavailableError, DeadlineError)):
+            if isinstance(error, (UnavailableError, DeadlineError)) and not isinstance(error, SiteAwayError):
                 # Nobody there: do not spend the budget on each file; the background tries again.
                 self.report.kept += [(session.at, str(error)) for session in others]
                 self._under_way.clear()

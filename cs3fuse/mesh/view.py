@@ -78,6 +78,11 @@ class View:
             if self._links is not None:
                 self._links.close()
 
+    async def know_other_sites(self) -> None:
+        """Read which roots have another site behind them, before a journal is sent there: such a site may be silent. Bounded; never raises."""
+        if self.mesh is not None:
+            await self.mesh.folders[OcmSource.name].known()
+
     def learn_into(self, book: CapabilityBook) -> None:
         """Where what is known of storages is written down."""
         if self.mesh is not None:

@@ -234,6 +234,34 @@ async def test_late_upload_is_no_conflict_with_what_was_saved_since(sites, tmp_p
 
 
 @pytest.mark.usefixtures("hurried")
+async def test_mount_with_unsent_bytes_for_a_silent_site(sites, tmp_path: Path) -> None:
+    """The next mount knows whose they are: it is there soon, sends what waits for the home, and the rest when the site is back."""
+    async with at_desk(sites, tmp_path) as desk:
+        desk.b.faults.add(method="PUT", path="/marie/mine", http_status=503)
+
+        async def save(path: str, flags: int) -> None:
+            async with desk.calls.opened(path, flags) as fh:
+                await desk.calls.pwrite(fh, b"written before", 0)
+                if path.startswith(SHARE):
+                    desk.way("frozen")
+
+        await desk.fails(lambda: save(f"{SHARE}/f00", os.O_WRONLY | os.O_TRUNC), _AWAY)
+        await desk.fails(lambda: save("home/mine", os.O_WRONLY | os.O_CREAT), {errno.EIO, errno.EHOSTDOWN})
+        assert len(desk.mount.commits.queue()) == 2
+        disk = desk.disk
+    desk.b.faults.clear()
+    settings = {"view": "mesh", "ocm_mount": OCM_MOUNT, "site_timeout_s": 1.0, "attribute_timeout_s": 0.0}
+    with trio.fail_after(_WITHIN_S):
+        async with running_mount(desk.b, tmp_path / "mount", "marie", **settings) as mount:
+            desk.mount = mount
+            await desk.eventually((tmp_path / "b" / "marie" / "mine").exists)
+            await desk.eventually(lambda: len(mount.commits.queue()) == 1)
+            await desk.is_back()
+            await desk.eventually(desk.is_all_sent)
+    assert (disk / "f00").read_bytes() == b"written before"
+
+
+@pytest.mark.usefixtures("hurried")
 async def test_folder_and_deletion_that_were_given_up_happen_late(sites, tmp_path: Path) -> None:
     """They are errors to the program; what is there afterwards is what the site says then."""
     async with at_desk(sites, tmp_path) as desk:
