@@ -74,6 +74,11 @@ class WriteSession:
         return not self._is_abandoned and (self._has_newer or self._frozen is not None or self._must_create)
 
     @property
+    def is_only_emptied(self) -> bool:
+        """Whether all that is new is that the file is empty, or there, and nobody asked for a commit of that."""
+        return self.is_dirty and not self.is_waiting and self.size == 0
+
+    @property
     def is_open(self) -> bool:
         """Whether a handle is open."""
         return not self._is_closed

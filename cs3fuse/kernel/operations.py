@@ -10,12 +10,14 @@ import errno
 import os
 from collections import Counter
 from collections.abc import Sequence
+from functools import partial
 
 import pyfuse3
 import structlog
 import trio
 
 from cs3fuse.errors import Cs3FuseError, NotPermittedError, UnsupportedError
+from cs3fuse.kernel.descriptors import can_write_elsewhere
 from cs3fuse.kernel.guard import guarded
 from cs3fuse.model import NAME_MAX_BYTES, Fh, Ino
 from cs3fuse.observability.failures import RecentFailures
@@ -65,6 +67,7 @@ class Operations(pyfuse3.Operations):
         self._vfs = vfs
         self.request_deadline_s = request_deadline_s
         self.data_limiter = trio.CapacityLimiter(data_slots)
+        self._openers: dict[int, int] = {}  # by handle: the thread that opened it
         self.requests: Counter[str] = Counter()
         self.failures: Counter[str] = Counter()
         self.recent_failures = RecentFailures()
@@ -216,6 +219,7 @@ class Operations(pyfuse3.Operations):
     async def open(self, inode: int, flags: int, ctx: pyfuse3.RequestContext) -> pyfuse3.FileInfo:
         """open; O_TRUNC arrives here, not as setattr."""
         opened = await self._vfs.files.open(Ino(inode), flags)
+        self._openers[opened.fh] = ctx.pid
         return pyfuse3.FileInfo(fh=opened.fh, keep_cache=opened.keep_pages, direct_io=bool(flags & os.O_DIRECT))
 
     @guarded("create")
@@ -224,6 +228,7 @@ class Operations(pyfuse3.Operations):
     ) -> tuple[pyfuse3.FileInfo, pyfuse3.EntryAttributes]:
         """create and open; the kernel knows the inode once more."""
         opened, attributes = await self._vfs.files.create(Ino(parent_inode), decode_name(name), flags, mode & 0o7777)
+        self._openers[opened.fh] = ctx.pid
         self._vfs.tree.took(attributes.ino)
         file = pyfuse3.FileInfo(fh=opened.fh, keep_cache=opened.keep_pages, direct_io=bool(flags & os.O_DIRECT))
         return file, encode_attributes(attributes)
@@ -241,7 +246,7 @@ class Operations(pyfuse3.Operations):
     @guarded("flush", moves_data=True, deadline_factor=_COMMIT)
     async def flush(self, fh: int) -> None:
         """close(2) of a descriptor."""
-        await self._vfs.files.flush(Fh(fh))
+        await self._vfs.files.flush(Fh(fh), is_open_elsewhere=partial(can_write_elsewhere, self._openers.get(fh, 0)))
 
     @guarded("fsync", moves_data=True, deadline_factor=_COMMIT)
     async def fsync(self, fh: int, datasync: bool) -> None:  # noqa: FBT001
@@ -251,6 +256,7 @@ class Operations(pyfuse3.Operations):
     @guarded("release", deadline_factor=_COMMIT)
     async def release(self, fh: int) -> None:
         """release: the last descriptor is gone; errors reach nobody."""
+        self._openers.pop(fh, None)
         await self._vfs.files.release(Fh(fh))
 
     # --- extended attributes -----------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ inode number, so that the kernel's page cache can never mix two versions.
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from itertools import count
@@ -43,6 +43,11 @@ log = structlog.get_logger(__name__)
 
 _RELEASE_S = 30
 _LOCK_POLL_S = 1.0
+
+
+def _is_not(_ino: Ino, _name: str) -> bool:
+    """For callers who know of no other descriptors."""
+    return False
 
 
 @dataclass(frozen=True, slots=True)
@@ -284,14 +289,22 @@ class Files:
             with trio.move_on_after(_RELEASE_S, shield=True):
                 await self.release(opened.fh)
 
-    async def flush(self, fh: Fh) -> None:
+    async def flush(self, fh: Fh, *, is_open_elsewhere: Callable[[Ino, str], bool] = _is_not) -> None:
         """close(2) of one descriptor: commit what was written; the program gets the server's error.
+
+        Args: ``is_open_elsewhere`` tells whether the program has the file (of this number and name) open under another descriptor. Then
+        a file that was emptied or created, and not written yet, is not sent: ``command > file`` of a shell closes a first descriptor
+        before the command writes to the second, and the server would show an empty file, and keep it as a version.
 
         Cancellation: the bytes stay in the journal.
         """
         handle = self._handle(fh)
-        if handle.is_writer:
-            await self._commit(handle.file)
+        if not handle.is_writer:
+            return
+        file = handle.file
+        if file.session is not None and file.session.is_only_emptied and is_open_elsewhere(file.node.ino, file.node.name):
+            return
+        await self._commit(file)
 
     async def fsync(self, fh: Fh) -> None:
         """fsync(2): everything written through any handle of the file is on the server; a new file is locked from then on."""
