@@ -19,11 +19,12 @@ from cs3fuse.errors import (
     NoNamespaceError,
     NotFoundError,
     NotPermittedError,
+    ServerError,
     UnsupportedError,
 )
 from cs3fuse.locks.foreign import advisory_lock
 from cs3fuse.locks.guarding import with_our_lock
-from cs3fuse.model import Entry, Ino, LockInfo
+from cs3fuse.model import Entry, Ino, Kind, LockInfo
 from cs3fuse.vfs.files import Files
 from cs3fuse.vfs.inodes import Node
 from cs3fuse.vfs.refresh import refresh
@@ -36,6 +37,7 @@ _REFRESH = "user.cs3.refresh"
 _LOCK = "user.cs3.lock"
 _ERROR = "user.cs3.error"
 _SHARES = "user.cs3.shares"
+_QUOTA = "user.cs3.quota"
 ERROR_KEY = "cs3.error"
 """In the metadata of an entry that the mesh view shows although it cannot be reached: why."""
 _BASE64 = "base64:"
@@ -120,8 +122,9 @@ class Xattrs:
                 raise
             return str(error).encode()
         virtual = self._virtual.get(name)
-        if name == _SHARES:  # not in the list of names: that would cost every ls -l a call
-            if self._state.shares_of is not None and (text := await self._state.shares_of(entry)):
+        if name in {_SHARES, _QUOTA}:  # not in the list of names: that would cost every ls -l a call
+            text = await (self._shares_of(entry) if name == _SHARES else self._quota_of(node))
+            if text:
                 return text.encode()
         elif virtual is not None:
             text = virtual(node, entry)
@@ -133,6 +136,19 @@ class Xattrs:
         elif (key := name[len(_USER) :]) in entry.metadata:
             return decode_value(entry.metadata[key])
         raise NoAttributeError(f"{node.location} has no attribute {name}.", path=str(node.location))
+
+    async def _shares_of(self, entry: Entry) -> str:
+        return await self._state.shares_of(entry) or "" if self._state.shares_of is not None else ""
+
+    async def _quota_of(self, node: Node) -> str:
+        """Of the space that a folder lies in, as JSON: statfs(2) is asked for the whole mount. "" where the storage does not tell."""
+        if node.kind is not Kind.DIRECTORY:
+            return ""
+        try:
+            quota = await self._state.tree.quota(node.location)
+        except (UnsupportedError, ServerError):
+            return ""
+        return json.dumps({"total": quota.total, "used": quota.used})
 
     async def list(self, ino: Ino) -> list[str]:
         """Names of the attributes that have a value."""

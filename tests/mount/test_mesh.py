@@ -86,7 +86,13 @@ def test_top_has_a_folder_for_each_kind(site: Site, marie: MountProcess) -> None
     assert stat.S_IMODE((marie.path / "shares").stat().st_mode) == 0o555
     (marie.path / "home" / "a").write_text("mine")
     assert (site.gateway.root / "marie" / "a").read_text() == "mine"
-    assert os.statvfs(marie.path).f_blocks > 0
+    told = json.loads(os.getxattr(marie.path / "home", "user.cs3.quota"))
+    of_mount = os.statvfs(marie.path)
+    assert of_mount.f_blocks > 0
+    assert told["total"] is None or told["total"] // 4096 == of_mount.f_blocks
+    assert 0 < told["used"] < 1 << 50
+    refused(errno.ENODATA, lambda: os.getxattr(marie.path / "home" / "a", "user.cs3.quota"))
+    refused(errno.EPERM, lambda: os.setxattr(marie.path / "home", "user.cs3.quota", b"1"))
 
 
 def test_editor_and_viewer(site: Site, marie: MountProcess) -> None:
