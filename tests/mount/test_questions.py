@@ -267,10 +267,11 @@ def test_warm_and_cache(shared: MountProcess, control: ControlClient) -> None:
     shared.run("cache", "clear", str(shared.path))
     told = asked(shared, "warm", folder, "--check", status=3)
     assert (told["files"], told["here_bytes"], told["total_bytes"]) == (12, 0, 3_600_000)
-    assert asked(shared, "warm", folder / "1?.bin")["here_bytes"] == 600_000
+    # Never two that follow each other: then the next ones would be fetched ahead.
+    assert asked(shared, "warm", folder / "[36].bin")["here_bytes"] == 600_000
     listed = subprocess.run(
         [sys.executable, "-m", "cs3fuse", "warm", "-", "--json"],
-        env=shared.environment(), input=f"{folder / '0.bin'}\n{folder / '1.bin'}\n", capture_output=True, text=True, check=True,
+        env=shared.environment(), input=f"{folder / '9.bin'}\n{folder / '1.bin'}\n", capture_output=True, text=True, check=True,
     )  # fmt: skip
     assert json.loads(listed.stdout)["here_bytes"] == 600_000
     assert asked(shared, "warm", folder, "--check", status=3)["here_bytes"] == 1_200_000
