@@ -93,10 +93,10 @@ def control(gateway: GatewayProcess) -> Iterator[ControlClient]:
     client.clear_faults()
 
 
-def asked(mount: MountProcess, *words: str | Path, status: int = 0) -> Any:
-    """The JSON answer of a command."""
+def asked(mount: MountProcess, *words: str | Path, status: int | None = 0) -> Any:
+    """The JSON answer of a command that ends with this status (None: with any)."""
     done = mount.run(*map(str, words), "--json", check=False)
-    assert done.returncode == status, done.stderr
+    assert status is None or done.returncode == status, done.stderr
     return json.loads(done.stdout)
 
 
@@ -267,18 +267,18 @@ def test_warm_and_cache(shared: MountProcess, control: ControlClient) -> None:
     shared.run("cache", "clear", str(shared.path))
     told = asked(shared, "warm", folder, "--check", status=3)
     assert (told["files"], told["here_bytes"], told["total_bytes"]) == (12, 0, 3_600_000)
-    # Never two that follow each other: then the next ones would be fetched ahead.
+    control.clear_log()
     assert asked(shared, "warm", folder / "[36].bin")["here_bytes"] == 600_000
     listed = subprocess.run(
         [sys.executable, "-m", "cs3fuse", "warm", "-", "--json"],
         env=shared.environment(), input=f"{folder / '9.bin'}\n{folder / '1.bin'}\n", capture_output=True, text=True, check=True,
     )  # fmt: skip
     assert json.loads(listed.stdout)["here_bytes"] == 600_000
-    assert asked(shared, "warm", folder, "--check", status=3)["here_bytes"] == 1_200_000
-    before = len(control.log())
+    # More where the next ones were fetched ahead of a program that seems to read one after the other.
+    assert asked(shared, "warm", folder, "--check", status=None)["here_bytes"] >= 1_200_000
     assert asked(shared, "warm", folder)["here_bytes"] == 3_600_000
-    gets = [entry for entry in control.log()[before:] if entry["name"] == "GET"]
-    assert len(gets) == 8, "what is here is not fetched again"
+    gets = [entry for entry in control.log() if entry["name"] == "GET"]
+    assert len(gets) == 12, "what is here is not fetched again"
     assert asked(shared, "warm", folder, "--check")["failed"] == 0
     assert asked(shared, "cache", shared.path)[0]["used_bytes"] >= 3_600_000
     assert "as they were written" in shared.run("cache", "verify", str(shared.path)).stdout
