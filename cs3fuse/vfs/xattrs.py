@@ -159,7 +159,7 @@ class Xattrs:
     async def set(self, ino: Ino, name: str, value: bytes) -> None:
         """Set an attribute; any value of ``user.cs3.refresh`` forgets what is known of the file, or of the folder and all below it.
 
-        Raises: NotPermittedError for ours; UnsupportedError outside ``user.``; BadRequestError if too large.
+        Raises: NotPermittedError for ours; NoNamespaceError outside ``user.``; BadRequestError if too large.
         """
         if name == _REFRESH:
             refresh(self._state, self._state.inodes.get(ino))
@@ -186,7 +186,7 @@ class Xattrs:
         if name.startswith(_OURS):
             raise NotPermittedError(f"{name} is told by cs3fuse and cannot be changed.")
         if not name.startswith(_USER) or name == _USER:
-            raise UnsupportedError(f"CS3 carries attributes below user. only, not {name}.")
+            raise NoNamespaceError(f"CS3 carries attributes below user. only, not {name}.")
         key = name[len(_USER) :]
         if key in _RESERVED_KEYS:
             raise NotPermittedError(f"The metadata key {key} has a meaning of its own on CS3 servers and cannot be set here.")
