@@ -36,8 +36,8 @@ def main() -> int:
     results = report.Results(rows, arguments.runs, arguments.scale, arguments.latency_ms)
     report.show(results, console)
     if arguments.output is not None:
-        report.write(results, arguments.output)
-        console.print(f"Written: {arguments.output}/benchmark.json, .md and .svg", highlight=False)
+        stem = report.write(results, arguments.output)
+        console.print(f"Written: {arguments.output}/{stem}.json, .md and .svg", highlight=False)
     return 0 if results.everything_holds else 1
 
 

@@ -7,6 +7,7 @@ import json
 import os
 import platform
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -83,12 +84,14 @@ def show(results: Results, console: Console) -> None:
             console.print(f"{row.profile}, {row.title}: {label} failed: {complaint}", style="red", markup=False, highlight=False)
 
 
-def write(results: Results, folder: Path) -> None:
-    """benchmark.json, benchmark.md and benchmark.svg."""
+def write(results: Results, folder: Path) -> str:
+    """A JSON file, a page and a chart. Returns: what they are called, which tells the latency where there is one."""
+    stem = f"benchmark-{results.latency_ms:g}ms" if results.latency_ms else "benchmark"
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "benchmark.json").write_text(json.dumps(_as_json(results), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    (folder / "benchmark.md").write_text(_page(results), encoding="utf-8")
-    (folder / "benchmark.svg").write_text(chart.svg(results.rows), encoding="utf-8")
+    (folder / f"{stem}.json").write_text(json.dumps(_as_json(results), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    (folder / f"{stem}.md").write_text(_page(results, f"{stem}.svg"), encoding="utf-8")
+    (folder / f"{stem}.svg").write_text(chart.svg(results.rows), encoding="utf-8")
+    return stem
 
 
 def _memory_sentence(results: Results) -> str:
@@ -119,7 +122,14 @@ def _seconds(sample: Sample | None) -> str:
 
 
 def _environment() -> dict[str, Any]:
-    return {"cs3fuse": __version__, "python": platform.python_version(), "kernel": platform.release(), "cpus": os.cpu_count()}
+    today = datetime.now(UTC).date().isoformat()
+    return {
+        "date": today,
+        "cs3fuse": __version__,
+        "python": platform.python_version(),
+        "kernel": platform.release(),
+        "cpus": os.cpu_count(),
+    }
 
 
 def _as_json(results: Results) -> dict[str, Any]:
@@ -153,7 +163,7 @@ def _told_if_special(results: Results) -> str:
     return scaled + slowed
 
 
-def _page(results: Results) -> str:
+def _page(results: Results, chart_name: str) -> str:
     """The page for docs/."""
     made_of = ", ".join(f"{name} {value}" for name, value in _environment().items())
     headings = _headings(results)
@@ -166,7 +176,7 @@ def _page(results: Results) -> str:
         "",
         f"Medians of {results.runs}; {made_of}.{_told_if_special(results)}",
         "",
-        "![ratios to bare calls](benchmark.svg)",
+        f"![ratios to bare calls]({chart_name})",
         "",
         f"| {' | '.join(headings)} |",
         f"|{'---|' * len(headings)}",
