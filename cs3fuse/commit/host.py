@@ -67,7 +67,7 @@ class SessionLock:
 
 
 class LeaseLike(Protocol):
-    """What ``locks.manager.Lease`` gives to a session."""
+    """What ``locks.held.Lease`` gives to a session."""
 
     @property
     def lock(self) -> Lock | None:

@@ -1,20 +1,35 @@
-"""Other people's locks: how they are described, and the lock that cs3client keeps in metadata.
+"""Other people's locks: how they are described, the lock that cs3client keeps in metadata, and those that were in the way.
 
-Pure. ``manager`` and ``probe`` use it; ``vfs`` may use ``describe`` for its attributes.
+The functions are pure, and anybody may use them. ``ForeignLocks`` is what ``taking`` and ``guarding`` met, for ``cs3fuse locks``; trio
+thread only.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
+
+import structlog
 
 from cs3fuse.errors import LockedError
 from cs3fuse.model import Location, LockInfo
+
+_LOG = structlog.get_logger(__name__)
 
 ADVISORY_KEY = "cs3client.advlock"
 """Metadata key of cs3client's fallback lock on storages without locks: ``app!lock_id!expiration`` (unix seconds).
 
 Source: cs3client 1.7.1, file.py, ``_set_lock_using_xattr``.
 """
+
+
+@dataclass(frozen=True, slots=True)
+class ForeignLock:
+    """Somebody else's lock that was in the way. ``met_at`` is unix seconds."""
+
+    at: Location
+    lock: LockInfo
+    met_at: float
 
 
 def describe(lock: LockInfo) -> str:
@@ -38,3 +53,25 @@ def advisory_lock(metadata: Mapping[str, str], now: float) -> LockInfo | None:
     if now >= expires_at:
         return None
     return LockInfo(lock_id, app_name, "", "write", expires_at)
+
+
+class ForeignLocks:
+    """The last one that was met on each file."""
+
+    def __init__(self) -> None:
+        self._met: dict[Location, ForeignLock] = {}
+
+    def met(self, at: Location, error: LockedError, now: float) -> LockedError:
+        """Note a foreign lock that is in the way, and say it in the log. Returns the error, to be raised."""
+        if error.lock is not None:
+            self._met[at] = ForeignLock(at, error.lock, now)
+        _LOG.info("locked by somebody else", path=str(at), reason=str(error))
+        return error
+
+    def forget(self, at: Location) -> None:
+        """It is not locked by anybody else any more."""
+        self._met.pop(at, None)
+
+    def told(self) -> list[ForeignLock]:
+        """Those that were in the way and may still be, for people."""
+        return list(self._met.values())

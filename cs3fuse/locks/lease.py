@@ -1,6 +1,6 @@
 """The life of one CS3 lock that we hold: a pure state machine, time passed in.
 
-``manager`` drives it and makes the calls. Unix seconds everywhere: a lock's expiry is wall-clock time on the server, and a machine that
+``taking`` and ``keeping`` make the calls and drive it. Unix seconds everywhere: a lock's expiry is wall-clock time on the server, and a machine that
 slept must notice that its lock ran out.
 """
 

@@ -1,6 +1,6 @@
 """What a storage's locks are worth, found out on the first file that is opened for writing, without leaving anything behind.
 
-``manager`` calls ``probe`` once per storage id. The outcome is one of three: no locks (UNIMPLEMENTED, INTERNAL), locks that exclude,
+``taking`` calls ``probe`` once per storage id. The outcome is one of three: no locks (UNIMPLEMENTED, INTERNAL), locks that exclude,
 or locks that overwrite each other. Source: contract, section 5.2 (local: INTERNAL; cephmount: SetLock never looks).
 """
 

@@ -1,6 +1,6 @@
 """Which locks this folder's daemons hold, on disk: so that a lock left by a crash is known as our own.
 
-Owns one text file of JSON lines, appended on each change and rewritten at start. ``manager`` uses it from the trio thread; a line is one
+Owns one text file of JSON lines, appended on each change and rewritten at start. ``left`` alone uses it, from the trio thread; a line is one
 small write without sync: a lock that is forgotten after a power loss runs out by itself.
 """
 

@@ -17,7 +17,8 @@ from cs3fuse.capabilities import CapabilityBook
 from cs3fuse.commit.engine import CommitEngine
 from cs3fuse.commit.session import WriteSession
 from cs3fuse.errors import NotDirectoryError, NotFoundError, NotPermittedError, StaleError
-from cs3fuse.locks.manager import Lease, LeaseManager
+from cs3fuse.locks.held import Lease
+from cs3fuse.locks.manager import LeaseManager
 from cs3fuse.model import Entry, Fh, Ino, Kind, Location
 from cs3fuse.ports import KernelNotifier, RemoteTree
 from cs3fuse.vfs.attributes import Attributes, Owner, attributes_of

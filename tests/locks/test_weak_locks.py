@@ -63,7 +63,7 @@ async def test_weak_locks_through_a_mount(tmp_path: Path, capsys: pytest.Capture
     locks = WeakLocks()
     with EmulatorThread(EmulatorConfig(root=tmp_path / "gateway", profile="reva", seed=1)) as emulator:
         async with running_mount(emulator, tmp_path / "mount") as mount:
-            mount.leases._locks = locks
+            mount.leases.state.server = locks
             await play(mount, locks)
     assert "locks overwrite each other" in capsys.readouterr().out
 
@@ -100,7 +100,7 @@ async def test_weak_lock_that_was_overwritten(tmp_path: Path) -> None:
     locks = WeakLocks()
     with EmulatorThread(EmulatorConfig(root=tmp_path / "gateway", profile="reva", seed=1)) as emulator:
         async with running_mount(emulator, tmp_path / "mount") as mount:
-            mount.leases._locks = locks
+            mount.leases.state.server = locks
             calls = Syscalls(mount.vfs)
             await calls.write("f", b"content")
             theirs = Lock("theirs", "collabora", FOREVER)

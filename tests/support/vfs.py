@@ -55,7 +55,7 @@ async def running_mount(
     async with signed_in(emulator, user) as client:
         view = await open_view(client, settings, state)
         mount = Mount(settings, folder / "mnt", view, await client.identity(), state, cache)
-        mount.leases.now = clock
+        mount.leases.state.now = clock
         async with trio.open_nursery() as services:
             await services.start(view.run)
             await services.start(mount.run)

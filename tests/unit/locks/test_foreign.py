@@ -6,7 +6,8 @@ import time
 
 import pytest
 
-from cs3fuse.locks.foreign import ADVISORY_KEY, advisory_lock, describe, locked_error
+from cs3fuse.errors import LockedError
+from cs3fuse.locks.foreign import ADVISORY_KEY, ForeignLock, ForeignLocks, advisory_lock, describe, locked_error
 from cs3fuse.model import Location, LockInfo, PathRoot
 
 
@@ -37,3 +38,18 @@ def test_advisory_lock_is_read() -> None:
     lock = advisory_lock({ADVISORY_KEY: "jupyter!opaque!token!200"}, now=100)
     assert lock == LockInfo("opaque!token", "jupyter", "", "write", 200.0)
     assert advisory_lock({}, now=100) is None
+
+
+def test_the_last_lock_that_was_met_on_a_file_is_remembered() -> None:
+    """Until it is known to be gone; one that nobody can describe is only in the log."""
+    at = Location(PathRoot("/home"), "a.txt")
+    locks = ForeignLocks()
+    unknown = LockedError("locked")
+    assert locks.met(at, unknown, 1.0) is unknown
+    assert locks.told() == []
+    lock = LockInfo("id", "collabora", "", "write", None)
+    locks.met(at, locked_error(at, lock), 2.0)
+    locks.met(at, locked_error(at, lock), 3.0)
+    assert locks.told() == [ForeignLock(at, lock, 3.0)]
+    locks.forget(at)
+    assert locks.told() == []

@@ -20,8 +20,9 @@ from hypothesis import strategies as st
 from cs3fuse.capabilities import CapabilityBook
 from cs3fuse.errors import Cs3FuseError, LockedError, LockLostError, OutcomeUnknownError, UnavailableError
 from cs3fuse.locks.guarding import refuse_foreign
+from cs3fuse.locks.held import Lease
 from cs3fuse.locks.lease import SAFETY_S
-from cs3fuse.locks.manager import Lease, LeaseManager
+from cs3fuse.locks.manager import LeaseManager
 from cs3fuse.model import Entry, Kind, Location, Lock, LockInfo, PathRoot, ResourceId
 
 EPOCH_S = 1_700_000_000.0
