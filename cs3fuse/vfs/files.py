@@ -22,22 +22,19 @@ from cs3fuse.commit.session import WriteSession
 from cs3fuse.errors import (
     AccessDeniedError,
     BadHandleError,
-    ConflictError,
-    Cs3FuseError,
     ExistsError,
     IsDirectoryError,
     LockedError,
     NotDirectoryError,
     NotFoundError,
 )
-from cs3fuse.locks.guarding import with_our_lock
 from cs3fuse.model import Entry, Fh, Ino, Kind
 from cs3fuse.vfs.attributes import WRITE_FILE, Attributes
+from cs3fuse.vfs.committing import Committer
 from cs3fuse.vfs.inodes import Node
 from cs3fuse.vfs.names import check_name
 from cs3fuse.vfs.opening import Opener
 from cs3fuse.vfs.state import OpenFile, VfsState
-from cs3fuse.vfs.times import same_second, set_mtime
 
 log = structlog.get_logger(__name__)
 
@@ -78,9 +75,10 @@ class Handle:
 class Files:
     """Operations on open files."""
 
-    def __init__(self, state: VfsState) -> None:
+    def __init__(self, state: VfsState, committer: Committer) -> None:
         self._state = state
         self._opener = Opener(state)
+        self._committer = committer
         self._handles: dict[Fh, Handle] = {}
         self._numbers = count(1)
         self._gates: dict[Ino, trio.Lock] = {}
@@ -304,69 +302,13 @@ class Files:
         file = handle.file
         if file.session is not None and file.session.is_only_emptied and is_open_elsewhere(file.node.ino, file.node.name):
             return
-        await self._commit(file)
+        await self._committer.commit(file)
 
     async def fsync(self, fh: Fh) -> None:
         """fsync(2): everything written through any handle of the file is on the server; a new file is locked from then on."""
         file = self._handle(fh).file
-        await self._commit(file, to_server=True)
+        await self._committer.commit(file, to_server=True)
         await self._opener.lock_created(file)
-
-    async def _commit(self, file: OpenFile, *, to_server: bool = False) -> None:
-        """Commit what was written; ``to_server``: also in mode "background", where close(2) is content with the journal."""
-        session, node = file.session, file.node
-        if session is None or not session.is_dirty or not node.is_linked:
-            return
-        try:
-            entry = await session.commit(to_server=to_server)
-        except ConflictError:  # what was known of the name is somebody else's now, and a copy lies beside
-            self._state.metadata.forget(node.location)
-            self._state.metadata.forget(node.location.parent)
-            raise
-        if session.is_dirty:  # in the journal: what is read goes on coming from there
-            file.entry = entry
-            return
-        self.committed(file, entry)
-        wanted = file.wanted_mtime_ns
-        if wanted is not None:
-            file.wanted_mtime_ns = None
-            await self._apply_mtime(file, entry, wanted)
-
-    async def _apply_mtime(self, file: OpenFile, entry: Entry, wanted_ns: int) -> None:
-        """Set the time that a program asked for where the upload did not (Reva takes X-OC-Mtime and does not apply it).
-
-        The bytes are safe by now: a server that refuses leaves its own time, and the log says so.
-        """
-        if same_second(entry.mtime_ns, wanted_ns):
-            return
-        at = file.node.location
-        try:
-            entry = await with_our_lock(self._state.leases, at, lambda lock: set_mtime(self._state, at, wanted_ns, lock))
-            self.touched(file, entry)
-        except Cs3FuseError as error:
-            log.info("mtime_not_set", path=str(at), reason=str(error))
-
-    def committed(self, file: OpenFile, entry: Entry) -> None:
-        """The open file has a new version on the server: ours."""
-        at = file.node.location
-        self._state.metadata.put(at, entry)
-        file.entry = entry
-        if file.reader is not None:
-            file.reader.close()
-        file.reader = self._state.content.open(at, entry)
-
-    def touched(self, file: OpenFile, entry: Entry) -> None:
-        """The open file's attributes changed on the server through us (a time, an xattr) and with them its etag; its bytes did not.
-
-        What is open is that version from now on, so that our own change is not taken for somebody else's at the next commit.
-        """
-        known = file.session.base if file.session is not None else file.entry
-        if known is None or known.size != entry.size or known.checksum != entry.checksum:
-            return
-        if file.session is not None:
-            file.session.base = entry
-        if file.session is None or not file.session.is_dirty:
-            file.entry = entry
 
     async def release(self, fh: Fh) -> None:
         """The last descriptor of a handle is closed; bytes that a mapping wrote after the last flush are committed now.
@@ -385,7 +327,7 @@ class Files:
             if handle.is_writer:
                 file.writers -= 1
                 if file.writers == 0:
-                    await self._end_writing(file)
+                    await self._committer.end_writing(file)
         finally:
             # CHECKPOINT-FREE: the handle is gone whatever happened above.
             file.handles.discard(fh)
@@ -394,43 +336,13 @@ class Files:
             self._state.inodes.unhold(file.node)
             gate.release()
 
-    async def _end_writing(self, file: OpenFile) -> None:
-        session = file.session
-        try:
-            # Bytes whose commit failed at the flush a moment ago are tried again later, not while the next open waits for this.
-            if session is not None and session.state == "dirty" and file.node.is_linked:
-                await self._commit(file)
-        finally:
-            # CHECKPOINT-FREE: the session releases its lease itself, once everything is sent.
-            file.session = file.lease = None
-            if session is not None:
-                file.is_tainted = session.state != "clean"
-                session.close()
-
     def _forget(self, file: OpenFile) -> None:
-        """Nothing has the file open: let go of its content."""
-        if file.session is not None:
-            file.is_tainted = file.session.state != "clean"
-            if not file.is_borrowed:
-                file.session.close()
-            file.session = file.lease = None
-        if file.reader is not None:
-            file.reader.close()
-            file.reader = None
-        if file.entry is not None and file.node.is_linked:
-            file.node.kernel_version = None if file.is_tainted else file.entry.version
+        """Nothing has the file open."""
+        self._committer.close(file)
         self._state.open_files.pop(file.node.ino, None)
         gate = self._gates.get(file.node.ino)
         if gate is not None and not gate.statistics().tasks_waiting:
             del self._gates[file.node.ino]
-
-    # --- helpers for the tree --------------------------------------------------------------------------------------
-
-    async def keep_readable(self, file: OpenFile) -> None:
-        """Bring all bytes of an open file here, before its name is deleted on the server."""
-        if file.reader is not None:
-            # Not only read: on storages without etags in their answers a stream counts when its last Stat has proved its version.
-            await file.reader.complete()
 
     def attributes(self, node: Node) -> Attributes:
         """Attributes of an open file, without asking anybody. Raises: KeyError if it is not open."""

@@ -5,6 +5,7 @@ Built by ``core`` and by tests; ``kernel.operations`` calls its parts.
 
 from __future__ import annotations
 
+from cs3fuse.vfs.committing import Committer
 from cs3fuse.vfs.directories import Directories
 from cs3fuse.vfs.files import Files
 from cs3fuse.vfs.making import Making
@@ -19,9 +20,10 @@ class Vfs:
 
     def __init__(self, state: VfsState) -> None:
         self.state = state
-        self.files = Files(state)
-        self.tree = Tree(state, self.files)
+        committer = Committer(state)
+        self.files = Files(state, committer)
+        self.tree = Tree(state, self.files, committer)
         self.directories = Directories(state)
-        self.making = Making(state, self.files)
-        self.renaming = Renaming(state, self.files, self.making)
-        self.xattrs = Xattrs(state, self.tree, self.files)
+        self.making = Making(state, committer)
+        self.renaming = Renaming(state, committer, self.making)
+        self.xattrs = Xattrs(state, self.tree, committer)

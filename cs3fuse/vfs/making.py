@@ -23,7 +23,7 @@ from cs3fuse.errors import (
 from cs3fuse.locks.guarding import refuse_foreign, with_our_lock
 from cs3fuse.model import Entry, Ino, Kind, Location
 from cs3fuse.vfs.attributes import Attributes
-from cs3fuse.vfs.files import Files
+from cs3fuse.vfs.committing import Committer
 from cs3fuse.vfs.names import check_name
 from cs3fuse.vfs.state import VfsState
 
@@ -36,9 +36,9 @@ _BUSY_MAX_DELAY_S = 1.0
 class Making:
     """Operations that make or remove a name."""
 
-    def __init__(self, state: VfsState, files: Files) -> None:
+    def __init__(self, state: VfsState, committer: Committer) -> None:
         self._state = state
-        self._files = files
+        self._committer = committer
 
     async def mkdir(self, parent_ino: Ino, name: str) -> Attributes:
         """Create a directory; the kernel knows it once more. Raises: ExistsError, AccessDeniedError."""
@@ -87,7 +87,7 @@ class Making:
             self.check_deletable(at, entry)
             await refuse_foreign(state.leases, at, entry)
             if file is not None:
-                await self._files.keep_readable(file)
+                await self._committer.keep_readable(file)
             await self.delete(at)
         if session is not None:
             session.abandon()

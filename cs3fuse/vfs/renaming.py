@@ -18,7 +18,7 @@ from cs3fuse.errors import (
 )
 from cs3fuse.locks.guarding import refuse_foreign, take_again, with_our_lock
 from cs3fuse.model import Entry, Ino, Kind, Location
-from cs3fuse.vfs.files import Files
+from cs3fuse.vfs.committing import Committer
 from cs3fuse.vfs.inodes import Node
 from cs3fuse.vfs.making import Making
 from cs3fuse.vfs.names import check_name
@@ -30,9 +30,9 @@ log = structlog.get_logger(__name__)
 class Renaming:
     """The rename operation."""
 
-    def __init__(self, state: VfsState, files: Files, making: Making) -> None:
+    def __init__(self, state: VfsState, committer: Committer, making: Making) -> None:
         self._state = state
-        self._files = files
+        self._committer = committer
         self._making = making
 
     async def rename(self, parent_ino: Ino, name: str, new_parent_ino: Ino, new_name: str, *, no_replace: bool = False) -> None:
@@ -85,7 +85,7 @@ class Renaming:
             entry = await session.commit(to_server=True)
             file = next((file for file in self._state.open_files.values() if file.session is session), None)
             if file is not None:
-                self._files.committed(file, entry)
+                self._committer.committed(file, entry)
             else:
                 self._state.metadata.put(session.at, entry)
 
@@ -124,7 +124,7 @@ class Renaming:
         file = state.open_files.get(node.ino) if node is not None else None
         target_file = state.open_files.get(target_node.ino) if target_node is not None else None
         if target_file is not None:
-            await self._files.keep_readable(target_file)
+            await self._committer.keep_readable(target_file)
         try:
             replaced = await state.commits.replace(
                 source,

@@ -21,6 +21,7 @@ from cs3fuse.errors import (
 from cs3fuse.locks.guarding import with_our_lock
 from cs3fuse.model import Entry, Fh, Ino, Location, Quota
 from cs3fuse.vfs.attributes import Attributes, mode_of
+from cs3fuse.vfs.committing import Committer
 from cs3fuse.vfs.files import Files
 from cs3fuse.vfs.inodes import Node
 from cs3fuse.vfs.state import VfsState
@@ -48,9 +49,10 @@ class Change:
 class Tree:
     """Operations on names."""
 
-    def __init__(self, state: VfsState, files: Files) -> None:
+    def __init__(self, state: VfsState, files: Files, committer: Committer) -> None:
         self._state = state
         self._files = files
+        self._committer = committer
         self._quota: tuple[float, Quota] | None = None
 
     # --- looking -----------------------------------------------------------------------------------------------------
@@ -165,7 +167,7 @@ class Tree:
             return
         entry = await with_our_lock(state.leases, node.location, lambda lock: set_mtime(state, node.location, mtime_ns, lock))
         if file is not None and file.handles:
-            self._files.touched(file, entry)
+            self._committer.touched(file, entry)
 
     async def statfs(self) -> Quota:
         """Quota under the mount's root, remembered for ten seconds; without limit where the storage does not tell."""

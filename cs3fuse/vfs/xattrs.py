@@ -25,7 +25,7 @@ from cs3fuse.errors import (
 from cs3fuse.locks.foreign import advisory_lock
 from cs3fuse.locks.guarding import with_our_lock
 from cs3fuse.model import Entry, Ino, Kind, LockInfo
-from cs3fuse.vfs.files import Files
+from cs3fuse.vfs.committing import Committer
 from cs3fuse.vfs.inodes import Node
 from cs3fuse.vfs.refresh import refresh
 from cs3fuse.vfs.state import VfsState
@@ -79,9 +79,9 @@ def describe_lock(lock: LockInfo | None, *, is_ours: bool) -> str:
 class Xattrs:
     """Operations on extended attributes."""
 
-    def __init__(self, state: VfsState, tree: Tree, files: Files) -> None:
+    def __init__(self, state: VfsState, tree: Tree, committer: Committer) -> None:
         self._state = state
-        self._files = files
+        self._committer = committer
         self._tree = tree
         self._virtual: Mapping[str, Callable[[Node, Entry], str]] = {
             "user.cs3.id": lambda _node, entry: str(entry.id) if entry.id else "",
@@ -201,4 +201,4 @@ class Xattrs:
         entry = await self._state.metadata.stat(at, fresh=True)
         file = self._state.open_files.get(node.ino)
         if file is not None:
-            self._files.touched(file, entry)
+            self._committer.touched(file, entry)
