@@ -242,6 +242,13 @@ class ContentStore:
         if ahead_bytes and self._fetches_ranges(content) and self._book.of(content.entry.storage_id).ranges:
             self._ranged.want_ahead(content, offset // BLOCK_BYTES, ahead_blocks(ahead_bytes))
 
+    def expect(self, content: Content, wanted: ByteRange) -> None:
+        """Fetch a part that a reader will probably want, where the storage serves ranges; it may reach beyond the end."""
+        stop = min(wanted.stop, content.size)
+        if wanted.start < stop and self._fetches_ranges(content) and self._book.of(content.entry.storage_id).ranges:
+            first, last = content.blocks.span(ByteRange(wanted.start, stop))
+            self._ranged.want_ahead(content, first, last - first)
+
     async def read_uncached(self, content: Content, wanted: ByteRange) -> bytes:
         """A range that is fetched past the cache folder. Raises: as ``uncached.read_uncached``."""
         return await read_uncached(self._services, content, wanted)

@@ -17,6 +17,7 @@ import trio
 from cs3fuse.cache.files import SparseFile
 from cs3fuse.cache.flights import copy_of
 from cs3fuse.cache.layout import BLOCK_BYTES, BlockMap, State
+from cs3fuse.cache.strides import Strides
 from cs3fuse.errors import Cs3FuseError, StaleError
 from cs3fuse.model import ContentKey, Entry, Location
 
@@ -68,6 +69,7 @@ class Content:
         self._at: Location | None = None
         self._entry: Entry | None = None
         self.blocks = BlockMap(key.version.size)
+        self.strides = Strides()
         self.file: SparseFile | None = None
         self.readers: set[Reading] = set()
         self.stream: WholeTransfer | None = None

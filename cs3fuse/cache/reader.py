@@ -37,6 +37,10 @@ class Store(Protocol):
         """Wait until blocks may be read, or are proven."""
         ...
 
+    def expect(self, content: Content, wanted: ByteRange) -> None:
+        """See ``ContentStore.expect``."""
+        ...
+
     def read_ahead(self, content: Content, offset: int, ahead_bytes: int) -> None:
         """Fetch what is wanted next."""
         ...
@@ -192,6 +196,8 @@ class ContentReader:
         content = self._content
         self._reach = wanted.stop
         ahead_bytes = self._ahead.observe(wanted.start, len(wanted))
+        for expected in content.strides.observe(wanted.start, len(wanted)):
+            self._store.expect(content, expected)
         if content.stream is not None:
             content.stream.pace()
         elif content.is_ready(*content.blocks.span(wanted)):

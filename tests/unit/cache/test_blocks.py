@@ -6,6 +6,7 @@ import errno
 
 import pytest
 import trio
+import trio.testing
 
 from cs3fuse.cache.files import SparseFile
 from cs3fuse.cache.layout import BLOCK_BYTES
@@ -241,4 +242,25 @@ async def test_direct_reads_see_the_server(tmp_path):
         assert server.calls["fetch"] == 2
         assert store.present_bytes(A, server.entry(A)) == 0
         assert await reader.read_direct(12 * MIB, 10) == b""
+        reader.close()
+
+
+async def test_column_is_fetched_ahead(tmp_path):
+    """Pieces in even steps: from the fourth on each is here before it is asked for; what lies between is not fetched."""
+    server, data = make(48 * MIB)
+    step, length = 4 * MIB, 300_000
+    async with opened(tmp_path, server, book=knowing(ranges=True)) as store:
+        reader = store.open(A, server.entry(A))
+        for number in range(1, 11):
+            offset = number * step + 1000
+            before = len(server.fetches)
+            for part in range(0, length, 100_000):
+                assert await reader.read(offset + part, 100_000) == data[offset + part : offset + part + 100_000]
+            await trio.testing.wait_all_tasks_blocked(0.01)  # what was expected is on its way
+            await until(lambda: not store.usage()["transfers"])
+            if number > 3:
+                wanted = blocks(offset // BLOCK_BYTES, -(-(offset + length) // BLOCK_BYTES))
+                assert not [get for _, get in server.fetches[before:] if get.start < wanted.stop and get.stop > wanted.start]
+        fetched = sum(len(get) for _, get in server.fetches)
+        assert fetched < 12 * (length + 3 * BLOCK_BYTES)
         reader.close()
