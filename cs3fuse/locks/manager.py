@@ -91,12 +91,26 @@ class LeaseManager:
         if self._policy == "off":
             return None
         async with self.state.held.turn(at):
-            lease = self.state.held.at(at) or self._new_lease(at, entry)
+            lease = self.state.held.at(at)
+            if lease is not None:
+                return await self._share(lease)
+            lease = self._new_lease(at, entry)
             if lease.is_lost and not await self._taking.take(lease):
                 return None
             lease.machine.retain()
             self.state.held.add(lease)
             return lease
+
+    async def _share(self, lease: Lease) -> Lease | None:
+        """Hold a lease that others hold; they may let go of a lost one while the server is asked for it again."""
+        lease.machine.retain()
+        is_shared = False
+        try:
+            is_shared = not lease.is_lost or await self._taking.take(lease)
+        finally:
+            if not is_shared:
+                lease.release()
+        return lease if is_shared else None
 
     def _new_lease(self, at: Location, entry: Entry) -> Lease:
         """One that is lost still; unless a release is on its way whose lock is good."""
@@ -124,6 +138,7 @@ class LeaseManager:
         """Take a lost lock again. Raises: LockedError, what the calls raise."""
         _LOG.warning("lock was lost, acquiring it again", path=str(lease.at))
         await self._taking.take(lease)
+        self._releasing.give_back(lease)
 
     async def reaffirm(self, lease: Lease) -> None:
         """See ``Lease.reaffirm``."""

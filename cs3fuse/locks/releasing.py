@@ -15,6 +15,7 @@ import trio
 
 from cs3fuse.errors import Cs3FuseError, LockLostError, NotFoundError
 from cs3fuse.locks.held import Lease
+from cs3fuse.locks.lease import LeaseState
 from cs3fuse.locks.state import CALL_LIMIT_S, LockState
 from cs3fuse.model import Location, Lock, LockInfo
 
@@ -43,8 +44,14 @@ class Releasing:
         if held is not None:
             self._unreleased[lease.at] = held
             self._to_release.send_nowait(lease.at)
-        else:
+        elif lease.at not in self._unreleased:
             self._state.left.gone(lease.at)
+
+    def give_back(self, lease: Lease) -> None:
+        """Release the lock of a lease whose last holder let go while the server was asked for it; nothing if somebody holds it."""
+        machine = lease.machine
+        if machine.state is LeaseState.RELEASED:
+            self.doubt(lease.at, Lock(machine.lock_id, machine.app_name, machine.expires_at))
 
     def doubt(self, at: Location, lock: Lock) -> None:
         """A lock was asked for that the server may have granted, and nobody waits for it: it is released, and never used again."""

@@ -140,6 +140,60 @@ async def test_lost_lock_is_acquired_again(managing: Managing, server: FakeServe
         assert server.files["a.txt"].locked_by is not None
 
 
+async def test_lost_lock_is_let_go_while_another_handle_takes_it(
+    managing: Managing, server: FakeServer, wall: Wall, autojump_clock: MockClock
+) -> None:
+    """The other handle has it then; it is released with that one."""
+    async with managing() as manager:
+        first = await manager.acquire(AT, entry(server))
+        assert first is not None
+        wall.jumped_s = 3600
+        server.files["a.txt"].locked_by = None
+        server.before["set_lock"].append(first.release)
+        second = await manager.acquire(AT, entry(server))
+        assert second is not None
+        assert second.lock is not None
+        assert [held.holders for held in manager.held()] == [1]
+        second.release()
+        await settle()
+        assert server.files["a.txt"].locked_by is None
+        assert manager.held() == []
+
+
+async def test_lost_lock_is_let_go_while_it_is_acquired_again(
+    managing: Managing, server: FakeServer, wall: Wall, autojump_clock: MockClock
+) -> None:
+    """Nobody needs it then: what the server granted is given back."""
+    async with managing() as manager:
+        lease = await manager.acquire(AT, entry(server))
+        assert lease is not None
+        wall.jumped_s = 3600
+        server.files["a.txt"].locked_by = None
+        server.before["set_lock"].append(lease.release)
+        await lease.ensure()
+        await settle()
+        assert server.files["a.txt"].locked_by is None
+        assert manager.held() == []
+
+
+async def test_handle_that_gets_no_lock_holds_none(
+    managing: Managing, server: FakeServer, wall: Wall, autojump_clock: MockClock
+) -> None:
+    """A second open that is refused takes nothing from the first, whose lock was lost."""
+    async with managing() as manager:
+        first = await manager.acquire(AT, entry(server))
+        assert first is not None
+        wall.jumped_s = 3600
+        server.files["a.txt"].locked_by = Lock("other", "collabora", EPOCH + 9999)
+        with pytest.raises(LockedError):
+            await manager.acquire(AT, entry(server))
+        assert [held.holders for held in manager.held()] == [1]
+        first.release()
+        await settle()
+        assert manager.held() == []
+        assert server.files["a.txt"].locked_by is not None
+
+
 async def test_lost_lock_that_somebody_took_is_refused(
     managing: Managing, server: FakeServer, wall: Wall, autojump_clock: MockClock
 ) -> None:
