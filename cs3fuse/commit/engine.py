@@ -206,11 +206,12 @@ class CommitEngine:
         ensure_lock: Callable[[], Awaitable[None]] = nothing_to_ensure,
         release_lock: Callable[[], None] = nothing_to_release,
         created: bool = False,
+        is_exclusive: bool = False,
     ) -> WriteSession:
         """The session of a file that is opened for writing; the one that is still being sent, if there is one.
 
         Args: ``base`` is the version seen under the lock, None: the file must not exist when it is committed. ``created``: commit
-        it even if nothing is written. ``lease`` is one holder's share of the CS3 lock: the session has it acquired again when it is
+        it even if nothing is written; ``is_exclusive``: with O_EXCL, nobody else may have made it meanwhile. ``lease`` is one holder's share of the CS3 lock: the session has it acquired again when it is
         lost, and releases it when the last handle is closed and everything is sent (or the next ``begin`` brings another).
         ``lock``, ``ensure_lock`` and ``release_lock`` are the same in parts, for callers that have no lease object.
         """
@@ -220,7 +221,7 @@ class CommitEngine:
         if lease is not None:
             session_lock = SessionLock(partial(_lock_of, lease), lease.ensure, lease.reaffirm, lease.release)
         if session is None or session.is_abandoned:
-            session = WriteSession(host, at, base, lock=session_lock, created=created)
+            session = WriteSession(host, at, base, lock=session_lock, created=created, is_exclusive=is_exclusive)
             self._sessions[at] = session
             return session
         session.reopen(base, session_lock if lease is not None or lock is not no_lock else None)

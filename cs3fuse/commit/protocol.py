@@ -115,7 +115,7 @@ def _tell_nobody(error: Cs3FuseError) -> None:
 class CommitJob:
     """One frozen file on its way.
 
-    ``attempted`` starts True where an earlier run may have sent bytes. ``earlier``: as in ``CommitRecord``; who finds those bytes may replace
+    ``is_exclusive``: as in ``verdict.Sent``. ``attempted`` starts True where an earlier run may have sent bytes. ``earlier``: as in ``CommitRecord``; who finds those bytes may replace
     them. ``note`` writes the journal. ``resend_if_deleted``: a file
     that was deleted meanwhile is created again. ``retries`` counts for the log; ``tell`` is told of each failure that is waited out.
     """
@@ -130,6 +130,7 @@ class CommitJob:
     attempted: bool = False
     earlier: Sequence[tuple[int, str]] = ()
     resend_if_deleted: bool = True
+    is_exclusive: bool = False
     retries: int = 0
     acknowledged: bool = field(default=False, init=False)
 
@@ -301,7 +302,7 @@ class CommitProtocol:
 
     async def _settle(self, job: CommitJob, at: Location, found: Entry | None, backoff: Backoff) -> Verdict:
         """The verdict on what was found, read back where nothing else can tell."""
-        sent = Sent(job.source.size, attempted=job.attempted, acknowledged=job.acknowledged)
+        sent = Sent(job.source.size, attempted=job.attempted, acknowledged=job.acknowledged, is_exclusive=job.is_exclusive)
         agrees = await self._checksum_agrees(job.source, found, job.source.size)
         verdict = judge(found, job.base, sent, checksum_agrees=agrees)
         if (

@@ -258,6 +258,7 @@ class Sender:
                 tell=session.note_trouble,
                 attempted=record.attempted,
                 earlier=record.earlier,
+                is_exclusive=session.is_exclusive,
             )
             try:
                 return await self._protocol.commit(job, retry=retry)

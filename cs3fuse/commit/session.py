@@ -21,7 +21,17 @@ from cs3fuse.model import Entry, Kind, Location
 class WriteSession:
     """See the module. ``at`` and ``base`` change with renames and commits; read them anew after each await."""
 
-    def __init__(self, host: SessionHost, at: Location, base: Entry | None, *, lock: SessionLock, created: bool) -> None:
+    def __init__(
+        self,
+        host: SessionHost,
+        at: Location,
+        base: Entry | None,
+        *,
+        lock: SessionLock,
+        created: bool,
+        is_exclusive: bool = False,
+    ) -> None:
+        """``created``: commit it even if nothing is written; ``is_exclusive``: with O_EXCL, nobody else may have made it."""
         self.lock = lock
         self.conflict: ConflictRecord | None = None
         self.retry_at = 0.0
@@ -35,6 +45,7 @@ class WriteSession:
         self._subject = Subject(at, base)
         self._stack = StagedStack(host, self._subject)
         self._must_create = created
+        self.is_exclusive = is_exclusive
         self._frozen: Generation | None = None
         self._current: Outcome | None = None
         self._next: Outcome | None = None

@@ -32,12 +32,14 @@ class Verdict(enum.Enum):
 class Sent:
     """What we want to store: ``size`` bytes, and (lazily computed) the checksum of the kind that the server reports.
 
-    ``attempted``: bytes of ours may have reached the server. ``acknowledged``: the server said that all did.
+    ``attempted``: bytes of ours may have reached the server. ``acknowledged``: the server said that all did. ``is_exclusive``: the file was
+    created with O_EXCL: one that somebody else made is not ours, though it holds the same bytes.
     """
 
     size: int
     attempted: bool = False
     acknowledged: bool = False
+    is_exclusive: bool = False
 
 
 def same_version(base: Entry, found: Entry) -> bool:
@@ -75,8 +77,8 @@ def judge(found: Entry | None, base: Entry | None, sent: Sent, *, checksum_agree
         return Verdict.DIRECTORY
     is_base = base is not None and same_version(base, found)
     if found.size == sent.size:
-        if checksum_agrees:
-            return Verdict.OURS
+        if checksum_agrees or not sent.size:  # no bytes, nothing to compare
+            return Verdict.FOREIGN if sent.is_exclusive and base is None and not sent.attempted else Verdict.OURS
         # Without etags an overwrite within the storage's clock tick looks like the base; then the server's word decides.
         if checksum_agrees is None and sent.acknowledged and not (is_base and found.etag):
             return Verdict.OURS

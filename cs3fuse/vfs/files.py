@@ -184,7 +184,7 @@ class Files:
         node = state.inodes.ensure(parent, name, Kind.FILE)
         async with self._opening(node) as file:
             if file.session is None:
-                file.session = state.commits.begin(at, None, created=True)
+                file.session = state.commits.begin(at, None, created=True, is_exclusive=bool(flags & os.O_EXCL))
                 file.entry = Entry(name=name, kind=Kind.FILE, mtime_ns=state.wall_clock_ns())
                 file.created_mode = mode
                 file.is_lock_wanted = True

@@ -42,6 +42,13 @@ NEVER, TRIED, TOLD = Sent(7), Sent(7, attempted=True), Sent(7, attempted=True, a
         (entry(7), entry(7), TOLD, None, Verdict.BASE),  # the old etag: the server has not done it
         (entry(7, ""), entry(7, ""), TOLD, None, Verdict.OURS),  # no etags, same clock tick: its word counts
         (entry(7, ""), entry(7, ""), TRIED, None, Verdict.BASE),
+        (entry(0), entry(0), Sent(0, attempted=True, acknowledged=True), None, Verdict.OURS),  # no bytes, nothing to compare
+        (entry(0), None, Sent(0), None, Verdict.OURS),
+        (entry(0, '"2"'), BASE, Sent(0), None, Verdict.OURS),
+        (entry(0), None, Sent(0, is_exclusive=True), None, Verdict.FOREIGN),
+        (entry(7), None, Sent(7, is_exclusive=True), True, Verdict.FOREIGN),
+        (entry(0), None, Sent(0, attempted=True, is_exclusive=True), None, Verdict.OURS),
+        (entry(7), BASE, Sent(7, is_exclusive=True), True, Verdict.OURS),
     ],
 )
 def test_decision(found: Entry | None, base: Entry | None, sent: Sent, agrees: bool | None, verdict: Verdict) -> None:
