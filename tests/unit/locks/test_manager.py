@@ -15,6 +15,7 @@ from trio.testing import MockClock
 
 from cs3fuse.capabilities import CapabilityBook, LockSupport
 from cs3fuse.errors import LockedError, OutcomeUnknownError, UnavailableError, UnsupportedError
+from cs3fuse.locks.held import Lease
 from cs3fuse.locks.manager import CHECK_EVERY_S, LeaseManager
 from cs3fuse.model import Entry, Location, Lock
 from tests.unit.commit.fakes import HOME, FakeServer
@@ -74,6 +75,15 @@ def entry(server: FakeServer) -> Entry:
     return server.entry("a.txt")
 
 
+async def lost_lease(manager: LeaseManager, server: FakeServer, wall: Wall) -> Lease:
+    """A lease whose lock ran out while the machine slept for an hour; nobody took it."""
+    lease = await manager.acquire(AT, entry(server))
+    assert lease is not None
+    wall.jumped_s = 3600
+    server.files["a.txt"].locked_by = None
+    return lease
+
+
 async def settle() -> None:
     await trio.testing.wait_all_tasks_blocked()
 
@@ -130,10 +140,7 @@ async def test_lease_is_refreshed_once_a_period(managing: Managing, server: Fake
 async def test_lost_lock_is_acquired_again(managing: Managing, server: FakeServer, wall: Wall, autojump_clock: MockClock) -> None:
     """After a suspend of an hour the lock is not relied on, and ``ensure`` gets a new one."""
     async with managing() as manager:
-        lease = await manager.acquire(AT, entry(server))
-        assert lease is not None
-        wall.jumped_s = 3600
-        server.files["a.txt"].locked_by = None
+        lease = await lost_lease(manager, server, wall)
         assert lease.is_lost
         await lease.ensure()
         assert lease.lock is not None
@@ -145,10 +152,7 @@ async def test_lost_lock_is_let_go_while_another_handle_takes_it(
 ) -> None:
     """The other handle has it then; it is released with that one."""
     async with managing() as manager:
-        first = await manager.acquire(AT, entry(server))
-        assert first is not None
-        wall.jumped_s = 3600
-        server.files["a.txt"].locked_by = None
+        first = await lost_lease(manager, server, wall)
         server.before["set_lock"].append(first.release)
         second = await manager.acquire(AT, entry(server))
         assert second is not None
@@ -165,10 +169,7 @@ async def test_lost_lock_is_let_go_while_it_is_acquired_again(
 ) -> None:
     """Nobody needs it then: what the server granted is given back."""
     async with managing() as manager:
-        lease = await manager.acquire(AT, entry(server))
-        assert lease is not None
-        wall.jumped_s = 3600
-        server.files["a.txt"].locked_by = None
+        lease = await lost_lease(manager, server, wall)
         server.before["set_lock"].append(lease.release)
         await lease.ensure()
         await settle()
