@@ -11,12 +11,14 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import NewType
+from typing import NewType, TypeAlias
 
 Ino = NewType("Ino", int)
 """Inode number of the mount, allocated by us; servers' ids are not usable as such."""
 Fh = NewType("Fh", int)
 """File handle number given to the kernel."""
+Borrowed: TypeAlias = bytes | memoryview
+"""Bytes on their way to the kernel. A view may be of a buffer that the next read overwrites: copy it, or use it before the next checkpoint."""
 
 NAME_MAX_BYTES = 255
 """Longest file name that the storages behind CS3 carry, in bytes of UTF-8 (measured: 256 is INTERNAL)."""

@@ -20,7 +20,7 @@ from cs3fuse.limits import RootLimits
 _LEAST_PIECE: Final = 8
 _LARGEST_PIECE: Final = 64
 """Blocks of one GET (1 and 8 MiB): with its initiation a GET costs some 5 ms, in which a server sends about 2 MiB."""
-_PIECES_AHEAD: Final = 4
+_PIECES_AHEAD: Final = 2
 """Into how many parallel pieces a read-ahead is cut."""
 _GAP: Final = 1
 """Absent runs of one read that are this many blocks apart are fetched in one GET with what lies between."""

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import math
 import sqlite3
-import zlib
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from functools import partial
@@ -26,7 +25,7 @@ from cs3fuse.cache.contents import Content
 from cs3fuse.cache.files import SparseFile
 from cs3fuse.cache.folder import CacheFolder
 from cs3fuse.cache.following import FolderRuns
-from cs3fuse.cache.layout import BLOCK_BYTES, BlockMap, State
+from cs3fuse.cache.layout import BLOCK_BYTES, BlockMap, State, block_sum
 from cs3fuse.cache.reader import ContentReader
 from cs3fuse.cache.shelf import Shelf
 from cs3fuse.cache.streams import SMALL_BYTES, WholeTransfers
@@ -408,5 +407,5 @@ def _sums(file: SparseFile, ranges: Sequence[ByteRange]) -> list[int | None]:
             data = file.read(wanted.start, len(wanted))
         except OSError:
             data = b""
-        sums.append(zlib.crc32(data) if len(data) == len(wanted) else None)
+        sums.append(block_sum(data) if len(data) == len(wanted) else None)
     return sums

@@ -16,7 +16,8 @@ from typing import Final
 
 from cs3fuse.model import ContentKey, ContentVersion
 
-_FORMAT: Final = 1
+_FORMAT: Final = 2
+"""1 had other checksums (CRC-32 of zlib)."""
 _SCHEMA: Final = """
 CREATE TABLE content (
     name TEXT PRIMARY KEY, resource TEXT NOT NULL, etag TEXT NOT NULL, size INTEGER NOT NULL, mtime_ns INTEGER NOT NULL,

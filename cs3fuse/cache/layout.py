@@ -1,6 +1,6 @@
 """How a cached file is cut into blocks, and which of them are here: pure arithmetic and a map, no I/O.
 
-Owns the block size and ``BlockMap``, the state and CRC-32 of each block of one version. ``cache.contents`` holds one map per
+Owns the block size and ``BlockMap``, the state and checksum of each block of one version. ``cache.contents`` holds one map per
 version in use, ``cache.index`` stores maps in chunks. Used from the trio thread only.
 """
 
@@ -13,6 +13,8 @@ import operator
 from collections.abc import Iterable, Iterator
 from typing import Final
 
+from crc32c import crc32c
+
 from cs3fuse.model import ByteRange, ContentKey
 
 BLOCK_BYTES: Final = 128 * 1024
@@ -20,6 +22,14 @@ BLOCK_BYTES: Final = 128 * 1024
 
 CHUNK_BLOCKS: Final = 1024
 """Blocks of one row of the index: the map of a 50 GB file is stored piece by piece."""
+
+
+def block_sum(data: bytes | memoryview, before: int = 0) -> int:
+    """CRC-32C of a block, or of its next part after one with the sum ``before``. Source: RFC 3720, 12.1.
+
+    The interpreter's lock is kept: a block takes 5 us, waiting for the lock among many transfers takes longer.
+    """
+    return crc32c(data, before, gil_release_mode=0)
 
 
 class State(enum.IntEnum):

@@ -6,7 +6,6 @@ Owns the position and the read-ahead of one reader. ``vfs`` has one per open fil
 
 from __future__ import annotations
 
-import zlib
 from collections import Counter
 from collections.abc import Sequence
 from functools import partial
@@ -16,11 +15,11 @@ import trio
 
 from cs3fuse.cache.contents import Content
 from cs3fuse.cache.files import SparseFile
-from cs3fuse.cache.layout import State
+from cs3fuse.cache.layout import State, block_sum
 from cs3fuse.cache.readahead import ReadAhead
 from cs3fuse.cache.transfers import disk_failure
 from cs3fuse.errors import LocalSpaceError, LocalStorageError, UnsupportedError
-from cs3fuse.model import ByteRange, Entry, Location
+from cs3fuse.model import Borrowed, ByteRange, Entry, Location
 
 _ATTEMPTS = 4
 """How often a read is repeated because its blocks were damaged or dropped under it."""
@@ -80,7 +79,7 @@ class ContentReader:
         """Whether every byte is here."""
         return self._content.blocks.is_complete
 
-    def read_now(self, offset: int, size: int) -> bytes | None:
+    def read_now(self, offset: int, size: int) -> Borrowed | None:
         """The bytes if they are here and in the page cache, else None (then ``read`` gets them). No I/O, no await.
 
         Args: clipped at the entry's size.
@@ -98,7 +97,7 @@ class ContentReader:
             self._follow(wanted)
         return data
 
-    async def read(self, offset: int, size: int) -> bytes:
+    async def read(self, offset: int, size: int) -> Borrowed:
         """The bytes of this version, fetched if they are not here; clipped at the entry's size.
 
         Raises: StaleError: the version is gone and not all here; LocalSpaceError, LocalStorageError; what downloads raise.
@@ -122,7 +121,7 @@ class ContentReader:
                 return data
         raise self._unreadable()
 
-    async def read_direct(self, offset: int, size: int) -> bytes:
+    async def read_direct(self, offset: int, size: int) -> Borrowed:
         """The bytes as the server has them now (O_DIRECT): fetched, not from the store, where the storage allows it.
 
         Raises: as ``read``.
@@ -204,7 +203,7 @@ class ContentReader:
             self._store.read_ahead(content, wanted.stop, ahead_bytes)
         return ahead_bytes
 
-    async def _attempt(self, wanted: ByteRange, ahead_bytes: int) -> bytes | None:
+    async def _attempt(self, wanted: ByteRange, ahead_bytes: int) -> Borrowed | None:
         """Bring and read. Returns: None if the blocks turned out not to be here."""
         content = self._content
         first, stop = content.blocks.span(wanted)
@@ -215,6 +214,7 @@ class ContentReader:
         with content.hold(first, stop):
             if not await self._check(file, first, stop):
                 return None
+            data: Borrowed | None
             try:
                 data = file.read_now(wanted.start, len(wanted))
                 if data is None:
@@ -282,6 +282,6 @@ def _damaged(file: SparseFile, ranges: dict[int, ByteRange], sums: dict[int, int
             data = file.read(wanted.start, len(wanted))
         except OSError:
             data = b""
-        if len(data) != len(wanted) or zlib.crc32(data) != sums[block]:
+        if len(data) != len(wanted) or block_sum(data) != sums[block]:
             bad.append(block)
     return bad

@@ -7,14 +7,13 @@ Owns the state shared between one transfer thread (``write``) and the trio threa
 from __future__ import annotations
 
 import threading
-import zlib
 from collections import deque
 from collections.abc import Callable, Iterator
 
 import trio
 
 from cs3fuse.cache.files import SparseFile
-from cs3fuse.cache.layout import BLOCK_BYTES
+from cs3fuse.cache.layout import BLOCK_BYTES, block_sum
 from cs3fuse.errors import BadDataError
 from cs3fuse.model import ByteRange
 
@@ -93,22 +92,36 @@ class BlockSink:
             self._is_writing = True
 
     def _store(self, offset: int, data: memoryview) -> None:
+        """Write runs of blocks that are wanted at once, then sum them: each call of the system may have to wait for the GIL."""
         while data:
-            block = offset // BLOCK_BYTES
-            block_stop = min((block + 1) * BLOCK_BYTES, self._size)
-            part = data[: block_stop - offset]
-            is_occupied = bool(self._occupied and self._occupied[block])
+            is_occupied, stop = self._run_from(offset, offset + len(data))
+            run, data = data[: stop - offset], data[stop - offset :]
             if not is_occupied:
-                self._file.write(offset, part)
-                self._crc = zlib.crc32(part, self._crc)
-            offset += len(part)
-            data = data[len(part) :]
-            if offset == block_stop:
+                self._file.write(offset, run)
+            while run:
+                block = offset // BLOCK_BYTES
+                block_stop = min((block + 1) * BLOCK_BYTES, self._size)
+                part, run = run[: block_stop - offset], run[block_stop - offset :]
+                offset += len(part)
                 if not is_occupied:
-                    self._finished.append((block, self._crc))
-                self._crc = 0
+                    self._crc = block_sum(part, self._crc)
+                    if offset == block_stop:
+                        self._finished.append((block, self._crc))
+                if offset == block_stop:
+                    self._crc = 0
             # Last: whoever sees the position finds the blocks before it.
             self._position = offset
+
+    def _run_from(self, offset: int, stop: int) -> tuple[bool, int]:
+        """Whether the block at ``offset`` is to be passed over, and up to where (at most ``stop``) that holds for those behind it too."""
+        if not self._occupied:
+            return False, stop
+        first, last = offset // BLOCK_BYTES, (stop - 1) // BLOCK_BYTES
+        is_occupied = bool(self._occupied[first])
+        block = first + 1
+        while block <= last and bool(self._occupied[block]) == is_occupied:
+            block += 1
+        return is_occupied, min(block * BLOCK_BYTES, stop)
 
     def _tell(self) -> None:
         try:

@@ -6,7 +6,6 @@ be read, filled and evicted meanwhile.
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -15,7 +14,7 @@ import trio
 
 from cs3fuse.cache.contents import Content
 from cs3fuse.cache.files import SparseFile
-from cs3fuse.cache.layout import BlockMap, State
+from cs3fuse.cache.layout import BlockMap, State, block_sum
 from cs3fuse.cache.shelf import Shelf
 
 _BLOCKS_AT_ONCE: Final = 64
@@ -93,6 +92,6 @@ def _differing(file: SparseFile, blocks: BlockMap, numbers: Sequence[int]) -> li
             data = file.read(wanted.start, len(wanted))
         except OSError:
             data = b""
-        if len(data) != len(wanted) or zlib.crc32(data) != blocks.crc(block):
+        if len(data) != len(wanted) or block_sum(data) != blocks.crc(block):
             bad.append(block)
     return bad

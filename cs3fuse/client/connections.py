@@ -20,11 +20,12 @@ import urllib3
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
+from cs3fuse.client.receiving import PIECE_BYTES, Answer
 from cs3fuse.errors import UnavailableError
 
 CONNECT_S = 10.0
 PROGRESS_S = 60.0
-BLOCK_BYTES = 1 << 20
+BLOCK_BYTES = PIECE_BYTES
 
 _ownership = threading.Lock()
 _running = threading.local()
@@ -98,6 +99,12 @@ class _StoppableMixin:
 
     owner: Transfer | None = None
     live_socket: socket.socket | None = None
+    answer: Answer | None = None
+
+    def response_class(self, *args: Any, **kwargs: Any) -> Answer:
+        """How http.client makes an answer; the last one is kept, so that its body can be received without copies."""
+        self.answer = Answer(*args, **kwargs)
+        return self.answer
 
     def request(self, *args: Any, **kwargs: Any) -> None:
         """Send a request; called by the pool in the worker thread."""
@@ -132,11 +139,16 @@ class _StoppableMixin:
             self.live_socket = sock
 
 
-class _StoppableHTTP(_StoppableMixin, HTTPConnection):
+def answer_of(response: urllib3.BaseHTTPResponse) -> Answer | None:
+    """The answer below a response whose body was not read yet; None if its connection is not one of ours."""
+    return getattr(response.connection, "answer", None)
+
+
+class _StoppableHTTP(_StoppableMixin, HTTPConnection):  # type: ignore[misc] # response_class is a class there
     """Plain HTTP."""
 
 
-class _StoppableHTTPS(_StoppableMixin, HTTPSConnection):
+class _StoppableHTTPS(_StoppableMixin, HTTPSConnection):  # type: ignore[misc] # as above
     """HTTP over TLS."""
 
 

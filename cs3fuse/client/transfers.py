@@ -6,16 +6,17 @@ Owns what happens on the wire of one request and nothing of why it is made. ``do
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field
 from typing import TypeVar
 
 import trio
 import urllib3
 
-from cs3fuse.client.connections import BLOCK_BYTES, PROGRESS_S, ConnectionPool, StoppedError, Transfer
+from cs3fuse.client.connections import BLOCK_BYTES, PROGRESS_S, ConnectionPool, StoppedError, Transfer, answer_of
 from cs3fuse.client.errors import printable
 from cs3fuse.errors import (
     BadDataError,
@@ -223,27 +224,42 @@ def _stream(
 ) -> None:
     """Hand ``length`` bytes after the first ``skip`` of the body to the sink."""
     position, end = offset, offset + length
-    while position < end:
-        try:
-            piece = response.read1(BLOCK_BYTES)
-        except (urllib3.exceptions.HTTPError, OSError) as exc:
+    with contextlib.closing(_pieces(response)) as pieces:
+        while position < end:
+            try:
+                piece = next(pieces, None)
+            except (urllib3.exceptions.HTTPError, OSError) as exc:
+                transfer.check()
+                if isinstance(exc, (urllib3.exceptions.ReadTimeoutError, TimeoutError)):
+                    raise DeadlineError(f"No byte of {path} arrived for {PROGRESS_S:.0f} s.", call="GET", path=path) from exc
+                raise BadDataError(f"{path} ended at byte {position} of {end} ({describe(exc)}).", call="GET", path=path) from exc
             transfer.check()
-            if isinstance(exc, (urllib3.exceptions.ReadTimeoutError, TimeoutError)):
-                raise DeadlineError(f"No byte of {path} arrived for {PROGRESS_S:.0f} s.", call="GET", path=path) from exc
-            raise BadDataError(f"{path} ended at byte {position} of {end} ({describe(exc)}).", call="GET", path=path) from exc
-        transfer.check()
-        if not piece:
-            raise BadDataError(f"{path} ended at byte {position} of {end}.", call="GET", path=path)
-        view = memoryview(piece)
-        if skip:
-            dropped = min(skip, len(view))
-            skip -= dropped
-            view = view[dropped:]
-        if position + len(view) > end:
-            view = view[: end - position]
-        if view:
-            sink.write(position, view)
-            position += len(view)
+            if not piece:
+                raise BadDataError(f"{path} ended at byte {position} of {end}.", call="GET", path=path)
+            view = piece
+            if skip:
+                dropped = min(skip, len(view))
+                skip -= dropped
+                view = view[dropped:]
+            if position + len(view) > end:
+                view = view[: end - position]
+            if view:
+                sink.write(position, view)
+                position += len(view)
+
+
+def _pieces(response: urllib3.BaseHTTPResponse) -> Generator[memoryview]:
+    """The body, each piece valid until the next one is asked for."""
+    answer = answer_of(response)
+    if answer is not None and answer.can_be_received:
+        try:
+            yield from answer.receive()
+        finally:
+            # urllib3 did not see these bytes, and would take the connection for broken.
+            response.length_remaining = answer.length
+        return
+    while piece := response.read1(BLOCK_BYTES):
+        yield memoryview(piece)
 
 
 def _give_back(response: urllib3.BaseHTTPResponse) -> None:

@@ -11,6 +11,7 @@ import os
 from collections import Counter
 from collections.abc import Sequence
 from functools import partial
+from typing import cast
 
 import pyfuse3
 import structlog
@@ -235,8 +236,8 @@ class Operations(pyfuse3.Operations):
 
     @guarded("read", moves_data=True)
     async def read(self, fh: int, off: int, size: int) -> bytes:
-        """read."""
-        return await self._vfs.files.read(Fh(fh), off, size)
+        """read; pyfuse3 takes any buffer, and hands it to the kernel before anything else runs."""
+        return cast("bytes", await self._vfs.files.read(Fh(fh), off, size))
 
     @guarded("write", moves_data=True)
     async def write(self, fh: int, off: int, buf: bytes) -> int:

@@ -28,7 +28,7 @@ from cs3fuse.errors import (
     NotDirectoryError,
     NotFoundError,
 )
-from cs3fuse.model import Entry, Fh, Ino, Kind
+from cs3fuse.model import Borrowed, Entry, Fh, Ino, Kind
 from cs3fuse.vfs.attributes import WRITE_FILE, Attributes
 from cs3fuse.vfs.committing import Committer
 from cs3fuse.vfs.inodes import Node
@@ -242,7 +242,7 @@ class Files:
 
     # --- reading and writing ---------------------------------------------------------------------------------------
 
-    async def read(self, fh: Fh, offset: int, size: int) -> bytes:
+    async def read(self, fh: Fh, offset: int, size: int) -> Borrowed:
         """Bytes of the open version with all writes made here; short only at the end of the file. Raises: StaleError."""
         handle = self._handle(fh)
         file = handle.file

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cs3fuse.cache.layout import BLOCK_BYTES, CHUNK_BLOCKS, BlockMap, State, file_name
+from cs3fuse.cache.layout import BLOCK_BYTES, CHUNK_BLOCKS, BlockMap, State, block_sum, file_name
 from cs3fuse.model import ByteRange, ContentKey, ContentVersion
 
 SIZES = st.one_of(st.integers(0, 3 * BLOCK_BYTES), st.integers(0, 40 * BLOCK_BYTES))
@@ -109,3 +109,9 @@ def test_file_names_differ_with_every_part_of_the_key():
         for mtime in (1, 11)
     ]
     assert len({file_name(key) for key in keys}) == len(keys)
+
+
+def test_the_sum_is_crc_32c_and_goes_on_where_it_was():
+    """The check value of CRC-32C, whole and in two parts."""
+    assert block_sum(b"123456789") == 0xE3069283
+    assert block_sum(memoryview(b"56789"), block_sum(b"1234")) == 0xE3069283
