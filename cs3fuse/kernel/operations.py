@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 from collections import Counter
 from collections.abc import Sequence
-from functools import partial
+from functools import cache, partial
 from typing import cast
 
 import pyfuse3
@@ -35,6 +36,9 @@ _BLOCK_BYTES = 4096
 _READ_IO_BYTES = 4096
 _WRITE_IO_BYTES = 1 << 20
 _NO_LIMIT_BYTES = 1 << 50  # shown by df where the storage has no quota
+
+# Since this version the kernel drops the pages of what was written past its page cache (fs/fuse/file.c, fuse_direct_io).
+_DROPS_PAGES_SINCE = (6, 8)
 _COMMIT = float("inf")  # commits end by lack of progress and by their retry budget (commit.protocol), not by a fixed time
 
 
@@ -54,6 +58,22 @@ def encode_attributes(attributes: Attributes) -> pyfuse3.EntryAttributes:
     encoded.st_blocks = attributes.blocks
     encoded.st_atime_ns = encoded.st_mtime_ns = encoded.st_ctime_ns = attributes.mtime_ns
     return encoded
+
+
+def _is_direct(flags: int) -> bool:
+    """Whether the kernel is told to keep no pages of what goes through this handle.
+
+    Beside O_DIRECT also handles that only write: nobody can read or map pages through them, and with pages each write(2) costs a
+    copy, new memory, and a request of its own for ``security.capability``.
+    """
+    return bool(flags & os.O_DIRECT) or (flags & os.O_ACCMODE == os.O_WRONLY and drops_pages(os.uname().release))
+
+
+@cache
+def drops_pages(release: str) -> bool:
+    """Whether other handles of the file see what was written past the page cache."""
+    found = re.match(r"(\d+)\.(\d+)", release)
+    return found is not None and (int(found[1]), int(found[2])) >= _DROPS_PAGES_SINCE
 
 
 class Operations(pyfuse3.Operations):
@@ -221,7 +241,7 @@ class Operations(pyfuse3.Operations):
         """open; O_TRUNC arrives here, not as setattr."""
         opened = await self._vfs.files.open(Ino(inode), flags)
         self._openers[opened.fh] = ctx.pid
-        return pyfuse3.FileInfo(fh=opened.fh, keep_cache=opened.keep_pages, direct_io=bool(flags & os.O_DIRECT))
+        return pyfuse3.FileInfo(fh=opened.fh, keep_cache=opened.keep_pages, direct_io=_is_direct(flags))
 
     @guarded("create")
     async def create(
@@ -231,7 +251,7 @@ class Operations(pyfuse3.Operations):
         opened, attributes = await self._vfs.files.create(Ino(parent_inode), decode_name(name), flags, mode & 0o7777)
         self._openers[opened.fh] = ctx.pid
         self._vfs.tree.took(attributes.ino)
-        file = pyfuse3.FileInfo(fh=opened.fh, keep_cache=opened.keep_pages, direct_io=bool(flags & os.O_DIRECT))
+        file = pyfuse3.FileInfo(fh=opened.fh, keep_cache=opened.keep_pages, direct_io=_is_direct(flags))
         return file, encode_attributes(attributes)
 
     @guarded("read", moves_data=True)

@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from cs3fuse.emulator.control_client import ControlClient
+from cs3fuse.kernel.operations import drops_pages
 from tests.support.processes import GatewayProcess, MountProcess
 
 pytestmark = pytest.mark.mount
@@ -66,6 +67,18 @@ def test_buffered_writes_are_few_requests(mounted: MountProcess, work: Path) -> 
                 file.write(b"%08d\n" % number)
         assert mounted.status()["requests"] - before < 20
     assert path.stat().st_size == 45_000
+
+
+@pytest.mark.skipif(
+    not drops_pages(os.uname().release), reason="this kernel keeps stale pages of what is written past its page cache"
+)
+def test_write_is_one_request(mounted: MountProcess, work: Path) -> None:
+    """With a page cache the kernel asks for the attribute security.capability before each write(2)."""
+    before = mounted.status()["requests"]
+    with (work / "pieces").open("wb", buffering=0) as file:
+        for _ in range(100):
+            file.write(bytes(5000))
+    assert mounted.status()["requests"] - before < 110
 
 
 @pytest.mark.parametrize("profile", WITH_RANGES, indirect=True, scope="module")

@@ -121,13 +121,16 @@ def test_commit_of_a_few_bytes_streams_the_rest(gateway: GatewayProcess, mounted
 
 
 def test_two_descriptors_are_one_file(gateway: GatewayProcess, mounted: MountProcess) -> None:
-    """Random reads, writes, truncations and fsyncs through two descriptors against a byte array; then against the server."""
+    """Random reads, writes, truncations and fsyncs through two descriptors, and writes through a third that cannot read, against a byte
+    array; then against the server.
+    """
     chance = random.Random(5)
     model = bytearray(chance.randbytes(3_000_000))
     there = gateway.root / "einstein" / "both"
     path = mounted.path / "both"
     path.write_bytes(model)
     fds = [os.open(path, os.O_RDWR), os.open(path, os.O_RDWR)]
+    writers = [*fds, os.open(path, os.O_WRONLY)]  # the last one without page cache, see kernel.operations
     for _ in range(120):
         fd, offset = chance.choice(fds), chance.randrange(len(model))
         match chance.choice(["read", "read", "write", "write", "truncate", "fsync"]):
@@ -136,7 +139,7 @@ def test_two_descriptors_are_one_file(gateway: GatewayProcess, mounted: MountPro
                 assert os.pread(fd, size, offset) == model[offset : offset + size]
             case "write":
                 data = chance.randbytes(chance.choice([1, 5000, 200_000]))
-                assert os.pwrite(fd, data, offset) == len(data)
+                assert os.pwrite(chance.choice(writers), data, offset) == len(data)
                 model[offset : offset + len(data)] = data
             case "truncate":
                 size = max(1, len(model) + chance.randint(-100_000, 100_000))
@@ -145,9 +148,23 @@ def test_two_descriptors_are_one_file(gateway: GatewayProcess, mounted: MountPro
             case "fsync":
                 os.fsync(fd)
                 assert there.read_bytes() == model
-    for fd in fds:
+    for fd in writers:
         os.close(fd)
     assert there.read_bytes() == model
+    path.unlink()
+
+
+def test_mapping_shows_what_another_descriptor_writes(mounted: MountProcess) -> None:
+    """Also one that only writes: no page of the mapping may be left as it was."""
+    path = mounted.path / "mapped-and-written"
+    path.write_bytes(b"a" * 300_000)
+    with path.open("rb") as reader, mmap.mmap(reader.fileno(), 0, access=mmap.ACCESS_READ) as mapping:
+        assert mapping[:] == b"a" * 300_000
+        for offset in (0, 5, 4096, 131_072, 299_990):
+            writer = os.open(path, os.O_WRONLY)
+            os.pwrite(writer, b"B" * 10, offset)
+            assert mapping[offset : offset + 10] == b"B" * 10
+            os.close(writer)
     path.unlink()
 
 
