@@ -8,20 +8,24 @@ from __future__ import annotations
 
 import contextlib
 import encodings.idna  # noqa: F401 - urllib3 and socket look it up for each host name, the first read should not wait for its import
+import errno
 import logging
+import os
+import select
 import socket
 import ssl
 import threading
 import warnings
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import urllib3
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
-from cs3fuse.client.receiving import PIECE_BYTES, Answer
-from cs3fuse.errors import UnavailableError
+from cs3fuse.client.receiving import PIECE_BYTES, Answer, buffer
+from cs3fuse.errors import LocalStorageError, UnavailableError
 
 CONNECT_S = 10.0
 PROGRESS_S = 60.0
@@ -43,7 +47,7 @@ class Transfer:
         self._connection: _StoppableMixin | None = None
         # Whether anything, a header included, may have reached the server.
         self.has_sent = False
-        # Bytes of a body that were handed to the connection; written by the worker thread, read by anybody.
+        # Bytes of a file that were handed to the connection; written by the worker thread, read by anybody.
         self.sent_bytes = 0
 
     @property
@@ -94,6 +98,35 @@ def _shut_down(sock: socket.socket) -> None:
         socket.socket.shutdown(sock, socket.SHUT_RDWR)
 
 
+@dataclass(frozen=True, slots=True)
+class FilePart:
+    """A part of an open file as a piece of a body. ``path`` is for sentences."""
+
+    fd: int
+    offset: int
+    size: int
+    path: str
+
+    def unreadable(self, exc: OSError) -> LocalStorageError:
+        """What to raise when its bytes cannot be read."""
+        return LocalStorageError(f"The local copy of {self.path} cannot be read: {exc.strerror}.", call="PUT", path=self.path)
+
+    def too_short(self) -> LocalStorageError:
+        """What to raise when they are not there."""
+        return LocalStorageError(
+            f"The local copy of {self.path} is shorter than {self.offset + self.size} bytes.", call="PUT", path=self.path
+        )
+
+
+def _wait_until_writable(sock: socket.socket) -> None:
+    """Raises: TimeoutError after as long as the socket's time-out."""
+    poll = select.poll()
+    poll.register(sock, select.POLLOUT)
+    patience_s = sock.gettimeout()
+    if not poll.poll(None if patience_s is None else patience_s * 1000):
+        raise TimeoutError("timed out")
+
+
 class _StoppableMixin:
     """What our connections add to urllib3's: they know whose request they carry, and send with a time-out per progress."""
 
@@ -114,7 +147,10 @@ class _StoppableMixin:
         super().request(*args, **kwargs)  # type: ignore[misc]
 
     def send(self, data: Any) -> None:
-        """Send bytes; the socket's time-out holds for each piece that leaves, not for all together (as ``sendall`` would)."""
+        """Send bytes or a part of a file; the socket's time-out holds for each piece that leaves, not for all together (as ``sendall`` would)."""
+        if isinstance(data, FilePart):
+            self._send_part(data)
+            return
         if not isinstance(data, (bytes, bytearray, memoryview)):
             super().send(data)  # type: ignore[misc]
             return
@@ -131,6 +167,48 @@ class _StoppableMixin:
                 self.owner.check()
                 self.owner.has_sent = True
             view = view[sock.send(view) :]
+
+    def _send_part(self, part: FilePart) -> None:
+        """The kernel sends it from its page cache; what was encrypted, or lies where that cannot be done, goes through memory."""
+        sock = self.live_socket  # a body comes after a head
+        owner = self.owner
+        assert sock is not None
+        assert owner is not None
+        offset, stop = part.offset, part.offset + part.size
+        can_send_file = not isinstance(sock, ssl.SSLSocket)
+        while offset < stop:
+            owner.check()
+            if not can_send_file:
+                offset += (count := self._send_read(sock, part, offset))
+                owner.sent_bytes += count
+                continue
+            try:
+                count = os.sendfile(sock.fileno(), part.fd, offset, stop - offset)
+            except BlockingIOError:
+                _wait_until_writable(sock)
+                continue
+            except OSError as exc:
+                if exc.errno == errno.EIO:
+                    raise part.unreadable(exc) from exc
+                can_send_file = exc.errno not in {errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP}
+                if can_send_file:
+                    raise
+                continue
+            if not count:
+                raise part.too_short()
+            offset += count
+            owner.sent_bytes += count
+
+    @staticmethod
+    def _send_read(sock: socket.socket, part: FilePart, offset: int) -> int:
+        view = buffer()[: part.offset + part.size - offset]
+        try:
+            count = os.preadv(part.fd, [view], offset)
+        except OSError as exc:
+            raise part.unreadable(exc) from exc
+        if not count:
+            raise part.too_short()
+        return sock.send(view[:count])
 
     def _watch(self, sock: socket.socket) -> None:
         if self.live_socket is sock:

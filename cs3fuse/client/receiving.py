@@ -31,8 +31,8 @@ _LOOK_S: Final = 0.2
 _memory = threading.local()
 
 
-def _buffer() -> memoryview:
-    """The buffer of this thread."""
+def buffer() -> memoryview:
+    """The buffer of this thread: for bytes that are done with before the thread does anything else."""
     found: memoryview | None = getattr(_memory, "buffer", None)
     if found is None:
         found = _memory.buffer = memoryview(bytearray(PIECE_BYTES))
@@ -66,7 +66,7 @@ class Answer(http.client.HTTPResponse):
         try:
             while self.length:
                 began = time.monotonic()
-                piece = self._piece(_buffer()[: min(wanted, self.length)], patience_s)
+                piece = self._piece(buffer()[: min(wanted, self.length)], patience_s)
                 if not piece:
                     return
                 self.length -= len(piece)

@@ -9,14 +9,14 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TypeVar
 
 import trio
 import urllib3
 
-from cs3fuse.client.connections import BLOCK_BYTES, PROGRESS_S, ConnectionPool, StoppedError, Transfer, answer_of
+from cs3fuse.client.connections import BLOCK_BYTES, PROGRESS_S, ConnectionPool, FilePart, StoppedError, Transfer, answer_of
 from cs3fuse.client.errors import printable
 from cs3fuse.errors import (
     BadDataError,
@@ -277,36 +277,10 @@ def _remaining(response: urllib3.BaseHTTPResponse) -> int | None:
     return remaining if isinstance(remaining, int) else None
 
 
-class _Body:
-    """The body of a PUT as urllib3 reads it: pieces of one reused buffer."""
-
-    def __init__(self, transfer: Transfer, fd: int, size: int, path: str) -> None:
-        self._transfer = transfer
-        self._fd = fd
-        self._size = size
-        self._path = path
-        self._buffer = memoryview(bytearray(min(max(size, 1), BLOCK_BYTES)))
-        self.position = 0
-
-    def read(self, _amount: int = -1) -> memoryview:
-        """The next piece, empty at the end. The previous piece is no longer valid."""
-        self._transfer.check()
-        wanted = min(len(self._buffer), self._size - self.position)
-        if wanted <= 0:
-            return self._buffer[:0]
-        try:
-            count = os.preadv(self._fd, [self._buffer[:wanted]], self.position)
-        except OSError as exc:
-            raise LocalStorageError(
-                f"The local copy of {self._path} cannot be read: {exc.strerror}.", call="PUT", path=self._path
-            ) from exc
-        if count <= 0:
-            raise LocalStorageError(
-                f"The local copy of {self._path} is shorter than {self._size} bytes.", call="PUT", path=self._path
-            )
-        self.position += count
-        self._transfer.sent_bytes += count
-        return self._buffer[:count]
+def _parts(order: Upload, fd: int) -> Iterator[FilePart]:
+    """The body of a PUT as urllib3 takes it."""
+    for offset in range(0, order.size, BLOCK_BYTES):
+        yield FilePart(fd, offset, min(BLOCK_BYTES, order.size - offset), order.path)
 
 
 def upload(pool: ConnectionPool, transfer: Transfer, order: Upload) -> Uploaded:
@@ -321,17 +295,16 @@ def upload(pool: ConnectionPool, transfer: Transfer, order: Upload) -> Uploaded:
             raise LocalStorageError(
                 f"The local copy of {order.path} is shorter than {order.size} bytes.", call="PUT", path=order.path
             )
-        body = _Body(transfer, fd, order.size, order.path)
         # With the length given, urllib3 does not fall back to chunked encoding (OpenCloud: 206 and nothing stored).
         headers = {**order.headers, "Content-Length": str(order.size)}
         answer_s = min(PROGRESS_S + order.size / _SETTLE_BYTES_PER_S, _LONGEST_ANSWER_S)
         try:
-            response = pool.request(transfer, "PUT", order.url, headers, body=body if order.size else b"", answer_s=answer_s)
+            response = pool.request(transfer, "PUT", order.url, headers, body=_parts(order, fd), answer_s=answer_s)
         except (urllib3.exceptions.HTTPError, OSError) as exc:
             transfer.check()
             raise _put_failure(transfer, order, exc) from exc
         try:
-            if response.status < 400 and body.position < order.size:
+            if response.status < 400 and transfer.sent_bytes < order.size:
                 raise OutcomeUnknownError(
                     f"The server answered HTTP {response.status} before it had all of {order.path}.", call="PUT", path=order.path
                 )

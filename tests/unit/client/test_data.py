@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import ssl
@@ -12,6 +13,7 @@ from typing import Any
 
 import pytest
 import trio
+import trustme
 
 from cs3fuse import errors
 from cs3fuse.client import connections, fetching
@@ -512,6 +514,40 @@ async def test_one_initiation_one_put(data: Cs3Data, stub: FakeStub, server: Fak
     }
     assert {key: seen.headers.get(key) for key in expected} == expected
     assert "transfer-encoding" not in seen.headers
+
+
+async def test_a_file_that_the_kernel_cannot_send_goes_through_memory(
+    data: Cs3Data, stub: FakeStub, server: FakeDataServer, source: Source, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Some file systems have no sendfile(2)."""
+
+    def refuse(*_args: object) -> int:
+        raise OSError(errno.EINVAL, "no")
+
+    monkeypatch.setattr(connections.os, "sendfile", refuse)
+    server.on(replying(200))
+    stub.on("InitiateFileUpload", upload_at(server.url))
+    await data.upload(A, source(CONTENT), expect=ExpectAbsent())
+    [seen] = server.seen
+    assert seen.body == CONTENT
+    assert data.sent_bytes == len(CONTENT)
+
+
+async def test_an_upload_over_tls(stub: FakeStub, tokens: FakeTokens, source: Source) -> None:
+    """The kernel must not send plain bytes into it."""
+    authority = trustme.CA()
+    theirs, ours = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), ssl.create_default_context()
+    authority.issue_cert("127.0.0.1").configure_cert(theirs)
+    authority.configure_trust(ours)
+    calls = Calls(stub, tokens)
+    data = Cs3Data(calls, Cs3Tree(calls), ConnectionPool(tls=ours, is_plain_allowed=False, size=1))
+    with FakeDataServer() as server:
+        server.wrap_tls(theirs)
+        server.on(replying(200))
+        stub.on("InitiateFileUpload", upload_at(server.url.replace("http:", "https:")))
+        await data.upload(A, source(CONTENT), expect=ExpectAbsent())
+        [seen] = server.seen
+    assert seen.body == CONTENT
 
 
 async def test_sent_bytes_are_counted_while_they_are_sent(
