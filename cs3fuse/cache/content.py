@@ -92,6 +92,7 @@ class ContentStore:
         self._jobs: trio.MemorySendChannel[Callable[[], Awaitable[None]]] | None = None
         # Verifying and reading back: beyond a few threads the disk is the limit.
         self.disk_limiter = trio.CapacityLimiter(8)
+        self._in_use = trio.Event()
         self._book = book
         self._siblings: Callable[[Location], Sequence[Entry] | None] | None = None
         self._runs = FolderRuns(small_bytes=SMALL_BYTES)
@@ -122,10 +123,13 @@ class ContentStore:
             self._shelf.close()
 
     async def _housekeep(self) -> None:
-        """Once a second look after streams and stalls, store the index now and then."""
+        """Once a second look after streams and stalls, store the index now and then; while nothing is in use do nothing."""
         flushed_at = trio.current_time()
         while True:
             await trio.sleep(_TICK_S)
+            if self._shelf.is_idle:
+                self._in_use = trio.Event()
+                await self._in_use.wait()
             now = trio.current_time()
             self._whole.tick(now)
             for transfer in list(self._services.active):
@@ -205,12 +209,16 @@ class ContentStore:
 
     def _opened(self, at: Location, entry: Entry) -> Content:
         """The content of a version, pinned."""
-        content = self._shelf.get(entry.content_key(at))
+        content = self._get(entry.content_key(at))
         content.place(at, entry)
         content.is_gone = False
         self._shelf.used(content)
         self._shelf.pin(content)
         return content
+
+    def _get(self, key: ContentKey) -> Content:
+        self._in_use.set()
+        return self._shelf.get(key)
 
     def close_reader(self, reader: ContentReader, content: Content) -> None:
         """A reader was closed (called by the reader, once)."""
@@ -280,10 +288,12 @@ class ContentStore:
 
     def limit(self, budget_bytes: int) -> None:
         """Set another budget, now."""
+        self._in_use.set()
         self._shelf.limit(budget_bytes)
 
     def clear(self) -> int:
         """Delete what is not in use. Returns: bytes freed."""
+        self._in_use.set()
         return self._shelf.clear()
 
     async def verify(self, tell: Callable[[int, int], Awaitable[None]]) -> Verified:
@@ -298,6 +308,7 @@ class ContentStore:
             is_same_disk = self._shelf.folder.can_rename(disk_of)
         except OSError:
             return False
+        self._in_use.set()
         return is_same_disk and await self._shelf.free(wanted_bytes + _ROOM_BYTES)
 
     def present_bytes(self, at: Location, entry: Entry) -> int:
@@ -365,7 +376,7 @@ class ContentStore:
 
     def _take_over(self, key: ContentKey, path: Path) -> None:
         """CHECKPOINT-FREE: the file becomes the content of the key, also for readers that are open."""
-        content = self._shelf.get(key)
+        content = self._get(key)
         if content.stream is not None:
             content.stream.end("the file is here")
         content.path.parent.mkdir(parents=True, exist_ok=True)

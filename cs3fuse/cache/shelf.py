@@ -201,10 +201,15 @@ class Shelf:
 
     # -- the index ---------------------------------------------------------------------------------------------------
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing is in memory, and the index lacks nothing."""
+        return not self._contents and not self._removed
+
     async def flush(self) -> None:
         """Store in the index what changed, and let go of what is not in use."""
-        if not self._contents and not self._removed:
-            return  # An idle mount does nothing.
+        if self.is_idle:
+            return
         async with self._flushing:
             self.check_disk()
             if self._dirty or self._removed:

@@ -37,6 +37,8 @@ _REMEMBERED = 20_000
 LONGEST_PROBE_WAIT_S = 10.0
 """With the longest pause between probes this keeps the promise that a site is seen to be back within 30 s."""
 _TICK_S = 1.0
+_CALM_TICK_S = 5.0
+"""While no site is away and nothing is being uploaded: each look wakes an idle machine."""
 _SLOW_BYTES_PER_S = 1_000_000
 """An upload that takes longer than this explains is asked about: our gateway answers only when the other site has everything."""
 READING = frozenset({"get_path", "initiate_file_download", "list_container", "stat"})
@@ -128,6 +130,11 @@ class Site:
             self._uploads.discard(upload)
             self.forget(at)
         raise self.timed_out(at)
+
+    @property
+    def has_uploads(self) -> bool:
+        """Whether anything is being uploaded."""
+        return bool(self._uploads)
 
     def has_slow_upload(self, now: float) -> bool:
         """Whether an upload takes so long that the site should be looked at."""
@@ -246,4 +253,4 @@ async def look_after(sites: Callable[[], set[Site]], tell_back: Callable[[Root],
             for site in away - {site for site in known if site.breaker.is_open}:
                 tell_back(site.root)
             away = {site for site in known if site.breaker.is_open}
-            await trio.sleep(_TICK_S)
+            await trio.sleep(_TICK_S if away or any(site.has_uploads for site in known) else _CALM_TICK_S)
