@@ -15,7 +15,7 @@ from cs3fuse.cache.contents import Content
 from cs3fuse.cache.layout import BLOCK_BYTES, State
 from cs3fuse.cache.transfers import Transfer, Transfers
 from cs3fuse.errors import Cs3FuseError, RangesUnsupportedError, StaleError
-from cs3fuse.limits import RootLimits
+from cs3fuse.limits import RootLimits, promptly
 
 _LEAST_PIECE: Final = 8
 _LARGEST_PIECE: Final = 64
@@ -83,7 +83,7 @@ class RangedTransfers:
     async def _run(self, content: Content, first: int, stop: int, limits: RootLimits) -> None:
         """The job: failures go to those who wait for a block of it, nobody else."""
         try:
-            async with limits.of(content.at):
+            async with promptly(limits.of(content.at)):
                 if content.readers or content.has_waiters:
                     await self._services.patiently(
                         content, partial(self._attempt, content, first, stop), partial(content.is_wanted, first, stop)

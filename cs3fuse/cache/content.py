@@ -34,6 +34,7 @@ from cs3fuse.cache.uncached import read_uncached
 from cs3fuse.cache.verifying import Verified, verify
 from cs3fuse.capabilities import CapabilityBook
 from cs3fuse.errors import LocalStorageError
+from cs3fuse.limits import promptly
 from cs3fuse.model import ByteRange, ContentKey, Entry, Location
 from cs3fuse.ports import RemoteData, RemoteTree
 
@@ -198,7 +199,7 @@ class ContentStore:
 
     async def _fetch_small(self, at: Location, entry: Entry) -> None:
         """A job: bring a file that will probably be opened. Who opens it meanwhile joins; failures are told to them only."""
-        async with self._ahead_limiter:
+        async with promptly(self._ahead_limiter):
             content = self._opened(at, entry)
             try:
                 if not content.blocks.present_bytes and content.stream is None:

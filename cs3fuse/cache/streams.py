@@ -24,7 +24,7 @@ from cs3fuse.cache.contents import Content
 from cs3fuse.cache.layout import BLOCK_BYTES, State
 from cs3fuse.cache.transfers import Transfer, Transfers
 from cs3fuse.errors import Cs3FuseError, StaleError
-from cs3fuse.limits import RootLimits
+from cs3fuse.limits import RootLimits, promptly
 from cs3fuse.model import ByteRange
 from cs3fuse.ports import Fetched
 
@@ -123,7 +123,7 @@ class WholeTransfers:
     async def _run(self, stream: Stream) -> None:
         try:
             if stream.content.size <= SMALL_BYTES:
-                async with self._small.of(stream.content.at):
+                async with promptly(self._small.of(stream.content.at)):
                     await stream.run()
             else:
                 await self.slots.acquire(stream)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import trio
 
 from cs3fuse.commit.checksums import feed, new_digest
+from cs3fuse.limits import promptly
 
 STEP_BYTES = 8 * 1024 * 1024
 """How far the writer must be ahead before the digest follows: one thread for each of these."""
@@ -47,7 +48,7 @@ class Follower:
         if prefix - self._position <= INLINE_BYTES and not self._turn.locked():
             self._position = feed(self._digest, fd, self._position, prefix)
             return
-        async with self._turn:
+        async with promptly(self._turn):
             if self._position < prefix:
                 self._position = await trio.to_thread.run_sync(feed, self._digest, fd, self._position, prefix)
 

@@ -38,6 +38,7 @@ from cs3fuse.commit.records import (
 )
 from cs3fuse.commit.reserve import RESERVE_BYTES, Reserve, no_room
 from cs3fuse.errors import Cs3FuseError, LocalSpaceError, LocalStorageError
+from cs3fuse.limits import promptly
 
 SCHEMA_VERSION = 2
 CHECKPOINT_EVERY = 500
@@ -211,7 +212,7 @@ class Journal:
             await self._apply(_Change([], is_durable=False))
         self._reserve.hold()
         if self._since_checkpoint >= CHECKPOINT_EVERY:
-            async with self._turn:
+            async with promptly(self._turn):
                 await trio.to_thread.run_sync(self._checkpoint)
 
     def close(self) -> None:
@@ -235,7 +236,7 @@ class Journal:
             batch, self._waiting = self._waiting, []
             self._transaction(batch)
         else:
-            async with self._turn:
+            async with promptly(self._turn):
                 if not change.is_done:
                     batch, self._waiting = self._waiting, []
                     await trio.to_thread.run_sync(self._transaction, batch)

@@ -42,7 +42,7 @@ from cs3fuse.errors import (
     StaleError,
     UnsupportedError,
 )
-from cs3fuse.limits import RootLimits
+from cs3fuse.limits import RootLimits, promptly
 from cs3fuse.model import Entry, Location
 from cs3fuse.ports import BaseContent, UploadSource
 
@@ -119,10 +119,10 @@ class Sender:
         if generation is None:
             return session.entry()
         try:
-            async with self._preparing.of(session.at):
+            async with promptly(self._preparing.of(session.at)):
                 await self._prepare(session, generation)
             session.note_sealed()
-            async with self._uploading.of(session.at):
+            async with promptly(self._uploading.of(session.at)):
                 return await self._upload(session, generation, retry)
         except ConflictError:
             self._schedule(session, generation)

@@ -15,6 +15,7 @@ from cs3fuse.commit.records import CommitRecord, ConflictRecord, RecordState
 from cs3fuse.commit.stack import StagedStack
 from cs3fuse.commit.staging import StagedFile
 from cs3fuse.errors import Cs3FuseError
+from cs3fuse.limits import promptly
 from cs3fuse.model import Entry, Kind, Location
 
 
@@ -305,7 +306,7 @@ class WriteSession:
 
     async def freeze(self) -> Generation | None:
         """Take what is to be sent; later writes go into a new file. None if nothing is left to send."""
-        async with self._stack.gate:
+        async with promptly(self._stack.gate):
             if self._must_create and not self._has_newer and self._frozen is None:
                 await self._stack.open_top()
             if self._current is not None:

@@ -19,6 +19,7 @@ from cs3fuse.commit.host import SessionHost, Subject
 from cs3fuse.commit.records import CommitRecord, RecordState
 from cs3fuse.commit.staging import Piece, StagedFile, pieces
 from cs3fuse.errors import LocalSpaceError
+from cs3fuse.limits import promptly
 from cs3fuse.model import ByteRange
 
 SLOW_WRITE_S = 0.005
@@ -64,7 +65,7 @@ class StagedStack:
                 return self._write_now(top, top.size if offset is None else offset, data)
             except LocalSpaceError:
                 pass  # once more below, after the cache made room
-        async with self.gate:
+        async with promptly(self.gate):
             try:
                 top = await self.open_top()
                 if trio.current_time() >= self.slow_until:  # the first write of a file
@@ -99,7 +100,7 @@ class StagedStack:
         """Set the size; see ``WriteSession.truncate``."""
         if size == self.size:
             return
-        async with self.gate:
+        async with promptly(self.gate):
             top = await self.open_top()
             top.truncate(size)
             self.mtime_ns = time.time_ns()

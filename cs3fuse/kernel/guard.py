@@ -29,6 +29,7 @@ from cs3fuse.errors import (
     StaleError,
     errno_for,
 )
+from cs3fuse.limits import promptly
 
 log = structlog.get_logger(__name__)
 
@@ -117,7 +118,7 @@ async def _within(scope_s: float, limiter: trio.CapacityLimiter | None, call: Ca
     with trio.CancelScope(deadline=trio.current_time() + scope_s):
         if limiter is None:
             return await call()
-        async with limiter:
+        async with promptly(limiter):
             return await call()
     raise DeadlineError(f"The request did not end within {scope_s:.0f} s; the server or the network is too slow.")
 

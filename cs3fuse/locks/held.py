@@ -14,6 +14,7 @@ from typing import Protocol
 
 import trio
 
+from cs3fuse.limits import promptly
 from cs3fuse.locks.lease import LeaseMachine
 from cs3fuse.model import Entry, Location, Lock
 
@@ -132,7 +133,7 @@ class LeaseTable:
         turn, users = self._turns.get(at, (trio.Lock(), 0))
         self._turns[at] = (turn, users + 1)
         try:
-            async with turn:
+            async with promptly(turn):
                 yield
         finally:
             turn, users = self._turns.pop(at)

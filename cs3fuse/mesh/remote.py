@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import trio
 
 from cs3fuse.errors import AccessDeniedError, UnsupportedError
+from cs3fuse.limits import promptly
 from cs3fuse.mesh.roots import Grant, RootTable
 from cs3fuse.model import ByteRange, Entry, FileVersion, Location, Lock, LockInfo, TrashItem, VirtualRoot
 from cs3fuse.ports import Expectation, Fetched, RemoteHistory, Sink, UploadSource
@@ -47,7 +48,7 @@ class MeshData:
         site.check(at)
         # Until the first byte a frozen site looks like a slow one; afterwards the client watches the progress.
         with trio.CancelScope(deadline=trio.current_time() + site.call_s) as scope:
-            async with site.transfers:
+            async with promptly(site.transfers):
                 site.check(at)
                 return await grant.remote.data.fetch(at, wanted, _Awaited(sink, scope), expected=expected)
         raise site.timed_out(at)

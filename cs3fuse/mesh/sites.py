@@ -23,6 +23,7 @@ from cs3fuse.errors import (
     SiteSilentError,
     UnavailableError,
 )
+from cs3fuse.limits import promptly
 from cs3fuse.mesh.breaker import Breaker
 from cs3fuse.model import Entry, Location, Root
 from cs3fuse.ports import RemoteTree
@@ -85,7 +86,7 @@ class Site:
         failure: ServerError | None = None
         try:
             with trio.fail_after(self._limits.call_s):
-                async with self._calls:
+                async with promptly(self._calls):
                     self.check(at)  # it may have gone while others waited for it
                     answer = await question()
         except trio.TooSlowError as error:
@@ -123,7 +124,7 @@ class Site:
         self._uploads.add(upload)
         try:
             with upload.scope:
-                async with self.transfers:
+                async with promptly(self.transfers):
                     self.check(at)
                     return await send()
         finally:

@@ -28,6 +28,7 @@ from cs3fuse.errors import (
     NotDirectoryError,
     NotFoundError,
 )
+from cs3fuse.limits import promptly
 from cs3fuse.model import Borrowed, Entry, Fh, Ino, Kind
 from cs3fuse.vfs.attributes import WRITE_FILE, Attributes
 from cs3fuse.vfs.committing import Committer
@@ -198,7 +199,7 @@ class Files:
         state.inodes.hold(node)
         gate = self._gates.setdefault(node.ino, trio.Lock())
         try:
-            async with gate:
+            async with promptly(gate):
                 file = state.open_files.setdefault(node.ino, OpenFile(node))
                 try:
                     yield file
