@@ -162,6 +162,16 @@ class RemoteData(Protocol):
         """
         ...
 
+    async def checks_versions(self, at: Location, source: UploadSource, *, lock: Lock | None = None) -> bool:
+        """Whether the server refuses an upload over what must not be there: asked by an initiation for a file that ``at`` must
+        not be, of a file of ours that is there. Nothing is sent after it, and nothing changes.
+
+        Args: ``source``: not empty; ``lock``: ours.
+
+        Raises: what ``upload`` raises before its PUT. Cancellation: nothing is left.
+        """
+        ...
+
 
 class RemoteHistory(Protocol):
     """Old versions of files, and the trash. Source: provider_api.proto ListFileVersions, RestoreFileVersion, ListRecycle and so on."""

@@ -83,6 +83,15 @@ class Cs3Data:
             answer = await self._put_once_more(at, answer, token, source, expect, lock)
         return await self._judge(at, answer, source, expect)
 
+    async def checks_versions(self, at: Location, source: UploadSource, *, lock: Lock | None = None) -> bool:
+        """See the port."""
+        assert source.size, "an initiation of an empty file empties the one that is there"
+        try:
+            await self._initiate_upload(at, source, ExpectAbsent(), lock)
+        except ConflictError:
+            return True
+        return False
+
     async def _put_once_more(
         self, at: Location, refused: Uploaded, token: str, source: UploadSource, expect: Expectation, lock: Lock | None
     ) -> Uploaded:

@@ -194,6 +194,7 @@ class CommitProtocol:
         self._data = data
         self._book = book
         self._retry = retry
+        self._asked: set[str] = set()
 
     async def commit(self, job: CommitJob, *, retry: RetryPolicy | None = None) -> Committed:
         """Put the job's bytes on the server.
@@ -211,6 +212,7 @@ class CommitProtocol:
                 at, found = await self._find(job, at, backoff)
                 verdict = await self._settle(job, at, found, backoff)
                 if verdict is Verdict.OURS and found is not None:
+                    await self._ask_for_conditions(job, at, found)
                     return Committed(at, found, was_recreated, was_unknown)
                 if job.acknowledged and verdict in {Verdict.BASE, Verdict.ABSENT, Verdict.PERHAPS_PART_OF_OURS}:
                     # The server said yes and shows something else: ask again before sending a second time.
@@ -223,7 +225,6 @@ class CommitProtocol:
                 await job.note(RecordState.UPLOADING)
                 await self._data.upload(at, job.source, expect=expect, lock=job.lock() if lost_locks < LOST_LOCKS_AT_MOST else None)
             except ConflictError as exc:
-                self._learn_conditional(job)
                 lost_races += 1
                 if lost_races >= MAX_LOST_RACES:
                     raise
@@ -254,12 +255,28 @@ class CommitProtocol:
             must_look = True
 
     def _server_checks(self, job: CommitJob) -> bool:
-        """Whether the storage was proven to refuse an upload over another version: then one look is saved."""
-        return job.base is not None and bool(self._book.of(job.base.storage_id).conditional_uploads) and bool(job.base.etag)
+        """Whether the storage was proven to refuse an upload over another version: then one look is saved.
 
-    def _learn_conditional(self, job: CommitJob) -> None:
-        if job.base is not None and job.base.storage_id:
-            self._book.of(job.base.storage_id).conditional_uploads = True
+        Not for empty files, which are there with their initiation: the look after it would not tell ours from somebody else's.
+        """
+        if not job.source.size or (job.base is not None and not job.base.etag):
+            return False
+        return bool(self._book.of(_storage_of(job)).conditional_uploads)
+
+    async def _ask_for_conditions(self, job: CommitJob, at: Location, ours: Entry) -> None:
+        """Once per storage of spaces, after a first commit: whether it checks what is expected of a version.
+
+        Where roots are paths (Reva's drivers) it is not asked: none does, and each initiation leaves a file behind on the server.
+        """
+        storage_id = ours.storage_id
+        record = self._book.of(storage_id)
+        if record.conditional_uploads is not None or storage_id in self._asked or not ours.size or not isinstance(at.root, IdRoot):
+            return
+        self._asked.add(storage_id)
+        try:
+            record.conditional_uploads = await self._data.checks_versions(at, job.source, lock=job.lock())
+        except Cs3FuseError as exc:
+            _LOG.debug("not known whether uploads are conditional", path=str(at), reason=str(exc))
 
     async def _find(self, job: CommitJob, at: Location, backoff: Backoff) -> tuple[Location, Entry | None]:
         """Look at the target; a known file that is missing is asked for again, then followed by its id."""
@@ -364,6 +381,13 @@ class CommitProtocol:
                     return False
                 continue
             return after is not None and after.version == found.version
+
+
+def _storage_of(job: CommitJob) -> str:
+    """The storage of a job's file: its base's, else that of the space that it lies in; "" where only the server knows."""
+    if job.base is not None:
+        return job.base.storage_id
+    return job.at.root.id.storage_id if isinstance(job.at.root, IdRoot) else ""
 
 
 def _expectation(job: CommitJob, at: Location, found: Entry | None, verdict: Verdict) -> Expectation:

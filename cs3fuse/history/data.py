@@ -31,6 +31,10 @@ class HistoryData:
         self._tree.refuse_ours(at)
         return await self._inner.upload(at, source, expect=expect, lock=lock)
 
+    async def checks_versions(self, at: Location, source: UploadSource, *, lock: Lock | None = None) -> bool:
+        """See the port."""
+        return await self._inner.checks_versions(at, source, lock=lock)
+
 
 class HistoryLocks:
     """``ports.RemoteLocks`` over the view's."""

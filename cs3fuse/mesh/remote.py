@@ -63,6 +63,11 @@ class MeshData:
             return await grant.remote.data.upload(at, source, expect=expect, lock=lock)
         return await grant.site.upload(lambda: grant.remote.data.upload(at, source, expect=expect, lock=lock), at, source.size)
 
+    async def checks_versions(self, at: Location, source: UploadSource, *, lock: Lock | None = None) -> bool:
+        """See the port. No other site does."""
+        grant = self._table.of(at)
+        return grant.site is None and await grant.remote.data.checks_versions(at, source, lock=lock)
+
 
 class MeshLocks:
     """``ports.RemoteLocks`` over many roots. Other sites have no locks."""

@@ -154,3 +154,17 @@ def test_emptied_file_is_sent_at_its_close(work: Path, calls_of: Callable[[Calla
 
     assert calls_of(empty)["InitiateFileUpload"] == 1
     assert path.stat().st_size == 0
+
+
+def test_new_file_is_looked_at_once_where_the_server_checks(
+    profile: str, mounted: MountProcess, work: Path, calls_of: Callable[[Callable[[], object]], Counter[str]]
+) -> None:
+    """Whether uploads are conditional is asked once (an initiation that nothing follows); then only what arrived is looked at."""
+    (work / "first").write_text("x")
+    os.listdir(work)  # as the shell did in which it is made: so it is known that there is no such name
+    calls = calls_of(lambda: (work / "second").write_text("y"))
+    is_checked = profile == "opencloud"
+    assert calls["InitiateFileUpload"] == calls["PUT"] == 1
+    assert calls["Stat"] <= (1 if is_checked else 2)
+    proven = {storage["conditional_uploads"] for storage in mounted.status()["storages"].values() if storage["times"] is not False}
+    assert (True in proven) == is_checked

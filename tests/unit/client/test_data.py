@@ -622,6 +622,20 @@ async def test_refused_puts(
     assert len(server.seen) == 1
 
 
+@pytest.mark.parametrize("refuses", [True, False])
+async def test_asking_for_conditions_sends_nothing(
+    data: Cs3Data, stub: FakeStub, server: FakeDataServer, source: Source, *, refuses: bool
+) -> None:
+    """An initiation for a file that must not be there, of the file's own length: with none OpenCloud would empty it."""
+    said = answer("InitiateFileUpload", "ALREADY_EXISTS") if refuses else upload_at(server.url)
+    stub.on("InitiateFileUpload", said).on("Stat", STAT)
+    assert await data.checks_versions(A, source(CONTENT)) is refuses
+    request = stub.made[0].request
+    assert request.if_not_exist
+    assert request.opaque.map["Upload-Length"].value == str(len(CONTENT)).encode()
+    assert server.seen == []
+
+
 @pytest.mark.parametrize("status", [401, 403])
 async def test_an_expired_token_costs_a_new_initiation(
     data: Cs3Data, stub: FakeStub, server: FakeDataServer, source: Source, status: int

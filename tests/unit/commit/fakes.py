@@ -277,6 +277,11 @@ class FakeServer:
         await self._leave("upload")
         return etag
 
+    async def checks_versions(self, at: Location, source: UploadSource, *, lock: Lock | None = None) -> bool:
+        await self._arrive("checks_versions", at.rel)
+        assert self._rel(at) in self.files
+        return self.profile == "opencloud"
+
     def _store(self, rel: str, body: bytes, source: UploadSource, expect: Expectation) -> str | None:
         fault = self.faults["upload"].popleft() if self.faults["upload"] else None
         if isinstance(fault, Cs3FuseError):

@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 import trio
 import trio.testing
-from trio.testing import MockClock
+from trio.testing import MockClock, wait_all_tasks_blocked
 
 from cs3fuse.commit.protocol import RetryPolicy
 from cs3fuse.errors import ConflictError, UnavailableError
 from tests.unit.commit.conftest import Running
-from tests.unit.commit.fakes import HOME, FakeServer, eventually
+from tests.unit.commit.fakes import HOME, FakeServer, NeverArrived, eventually
 
 AT = HOME.child("a.txt")
 
@@ -156,13 +156,17 @@ async def test_unclosed_file_is_not_flushed(running: Running, server: FakeServer
 async def test_why_it_is_not_there_yet_is_known_while_it_is_tried(running: Running, server: FakeServer, clock: MockClock) -> None:
     """The queue has the last reason and the number of failures during the retries of one commit, not only between commits."""
     async with running(mode="background", retry=RetryPolicy(budget_s=300)) as engine:
-        server.down = UnavailableError("unreachable")
+        server.paused = trio.Event()
+        server.faults["upload"].append(NeverArrived())
         session = engine.begin(AT, None, created=True)
         await session.write(0, b"x")
         await session.commit()
         session.close()
+        await wait_all_tasks_blocked()
         [item] = engine.queue()
         assert (item.attempts, item.reason) == (0, "")
+        server.down = UnavailableError("unreachable")
+        server.paused.set()
         seen = []
         for _ in range(3):
             await trio.sleep(20)
