@@ -220,19 +220,24 @@ def _id(info: Any, at: Location | None) -> ResourceId | None:
 
 def _checksum(info: Any, opaque: Any) -> Checksum | None:
     """The strongest checksum told; OpenCloud has further ones in the opaque map."""
-    found: dict[str, str] = {}
+    told: Checksum | None = None
     if info.HasField("checksum"):
-        kind = _CHECKSUM_KINDS.get(info.checksum.type)
-        if kind:
-            found[kind] = info.checksum.sum.lower()
+        told = _checked(_CHECKSUM_KINDS.get(info.checksum.type), info.checksum.sum)
+        if told is not None and told.kind == "sha1":
+            return told
     for kind in ("md5", "adler32"):
-        if kind in opaque and kind not in found:
-            found[kind] = opaque[kind].value.decode("ascii", "replace").lower()
-    for kind in ("sha1", "md5", "adler32"):
-        digits = found.get(kind, "")
-        if len(digits) == _HEX_DIGITS[kind] and _HEX.fullmatch(digits):
-            return Checksum(kind, digits)
-    return None
+        if told is not None and told.kind == kind:
+            return told
+        if kind in opaque and (found := _checked(kind, opaque[kind].value.decode("ascii", "replace"))) is not None:
+            return found
+    return told
+
+
+def _checked(kind: str | None, digits: str) -> Checksum | None:
+    digits = digits.lower()
+    if kind is None or len(digits) != _HEX_DIGITS[kind] or not _HEX.fullmatch(digits):
+        return None
+    return Checksum(kind, digits)
 
 
 @lru_cache(maxsize=512)
