@@ -6,7 +6,6 @@ Owns the reading of /proc and the page cache's emptying. Used by the runner and 
 from __future__ import annotations
 
 import gc
-import mmap
 import os
 import resource
 import time
@@ -19,7 +18,6 @@ _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 _DROP_CACHES = Path("/proc/sys/vm/drop_caches")
 _CALM_SHARE = 0.15
 _CALM_LOOK_S = 0.25
-_WARM_BYTES = 1000 << 20  # hosts leave about a gigabyte of free memory alone
 
 
 @dataclass
@@ -104,7 +102,6 @@ class Meter:
             self.forget_calls()
         gc.collect()
         wait_for_calm(self.calm_s)
-        warm_memory()
         if self.slow_down is not None:
             self.slow_down()
         rss_before = memory(self.pid)[0] if self.pid is not None else 0
@@ -135,17 +132,6 @@ class Meter:
 
     def _gateway_used(self) -> float | None:
         return cpu_seconds(self.gateway_pid) if self.gateway_pid is not None else None
-
-
-def warm_memory() -> None:
-    """Touch memory and give it back: a virtual machine's host may take free memory away, and the first touch of each page is slow then.
-
-    Without this what is measured is who comes first: the same 512 MiB were written to a new file in 0.1 or in 0.5 s.
-    """
-    step = bytes(1 << 20)
-    with mmap.mmap(-1, _WARM_BYTES) as memory_of_ours:
-        for offset in range(0, _WARM_BYTES, len(step)):
-            memory_of_ours[offset : offset + len(step)] = step
 
 
 def drop_pages(paths: Iterable[Path]) -> None:

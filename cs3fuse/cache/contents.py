@@ -82,6 +82,8 @@ class Content:
         """All bytes came by then (trio's clock), fetched ahead: whoever reads them first has them proven."""
         self.is_stored = False
         """The index has a row of it."""
+        self.stamp: tuple[int, int, int] | None = None
+        """Its file when it went out of use."""
         self.keepers: set[Reading] = set()
         """Readers that were promised every byte: nothing is dropped before they close."""
         self._waiters: set[Waiter] = set()

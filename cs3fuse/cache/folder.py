@@ -138,6 +138,15 @@ class CacheFolder:
             return False
         return True
 
+    @staticmethod
+    def stamp(content: Content) -> tuple[int, int, int] | None:
+        """What changes when anybody replaces or writes a version's file; None if it is not there."""
+        try:
+            found = content.path.stat()
+        except OSError:
+            return None
+        return found.st_ino, found.st_size, found.st_mtime_ns
+
     def discard(self, name: str, size_bytes: int) -> Path | None:
         """Delete a version's file, or move a large one out of the way. Returns: what is left to be deleted in a thread."""
         path = self.path_of(name)

@@ -214,13 +214,8 @@ class ContentReader:
         with content.hold(first, stop):
             if not await self._check(file, first, stop):
                 return None
-            data: Borrowed | None
             try:
-                data = file.read_now(wanted.start, len(wanted))
-                if data is None:
-                    data = await trio.to_thread.run_sync(
-                        file.read, wanted.start, len(wanted), limiter=self._store.disk_limiter, abandon_on_cancel=True
-                    )
+                data = await self._read_back(file, wanted)
             except OSError:
                 data = b""
             if len(data) != len(wanted):
@@ -228,6 +223,18 @@ class ContentReader:
                 return None
         # While a thread read, a stream may have ended unproven.
         return data if content.is_ready(first, stop) else None
+
+    async def _read_back(self, file: SparseFile, wanted: ByteRange) -> Borrowed:
+        """The bytes from the page cache, brought there by a thread if need be. Raises: OSError."""
+        start, size, limiter = wanted.start, len(wanted), self._store.disk_limiter
+        now = file.read_now(start, size)
+        if now is None:
+            await trio.to_thread.run_sync(file.bring, start, size, limiter=limiter, abandon_on_cancel=True)
+            now = file.read_now(start, size)
+        if now is not None:
+            return now
+        # Dropped again already, or a file system that cannot tell.
+        return await trio.to_thread.run_sync(file.read, start, size, limiter=limiter, abandon_on_cancel=True)
 
     async def _copy_step(self, fd: int, step: ByteRange, ahead_bytes: int) -> bool:
         content = self._content

@@ -33,6 +33,8 @@ _HOLES_BYTES: Final = 16 * 1024 * 1024
 
 _IDLE_FILES: Final = 64
 """Files that stay open after their last use: a small file fetched ahead is opened a moment later."""
+_KEPT_BLOCKS: Final = 1024 * 1024
+"""Block maps (5 bytes a block) of unused versions that stay in memory: what was checked since the start needs no second check."""
 _UNPROVEN_S: Final = 10.0
 """What was fetched ahead and not asked for in this time is deleted."""
 
@@ -69,6 +71,9 @@ class Shelf:
         self._removed: set[str] = set()
         # Unused contents whose files are still open, from the least to the most recently used.
         self._idle: OrderedDict[Content, None] = OrderedDict()
+        # Unused contents that are on the disk, without their files, from the least to the most recently used.
+        self._kept: OrderedDict[str, Content] = OrderedDict()
+        self._kept_blocks = 0
         self._flushing = trio.Lock()
 
     def __iter__(self) -> Iterator[Content]:
@@ -87,6 +92,7 @@ class Shelf:
             self.folder.index.write(*self._unsaved())
         self._contents.clear()
         self._idle.clear()
+        self._kept.clear()
         self.folder.close()
 
     # -- contents ----------------------------------------------------------------------------------------------------
@@ -98,7 +104,7 @@ class Shelf:
     def get(self, key: ContentKey) -> Content:
         """The content of a version: from memory, from the disk, or new and empty."""
         name = file_name(key)
-        content = self._contents.get(name)
+        content = self._contents.get(name) or self._taken_back(name)
         if content is not None and (content.file is not None or not content.blocks.present_bytes or self._is_reopened(content)):
             return content
         content = Content(name, key, self.folder.path_of(name))
@@ -129,8 +135,31 @@ class Shelf:
         if content.unproven_since is None:
             del self._contents[content.name]
             self._idle.pop(content, None)
+            content.file = None
+            self._keep(content)
         elif trio.current_time() - content.unproven_since > _UNPROVEN_S:
             self.forget(content.name)
+
+    def _keep(self, content: Content) -> None:
+        content.stamp = self.folder.stamp(content)
+        self._kept[content.name] = content
+        self._kept_blocks += len(content.blocks)
+        while self._kept_blocks > _KEPT_BLOCKS:
+            self._drop_kept(next(iter(self._kept)))
+
+    def _drop_kept(self, name: str) -> Content | None:
+        content = self._kept.pop(name, None)
+        if content is not None:
+            self._kept_blocks -= len(content.blocks)
+        return content
+
+    def _taken_back(self, name: str) -> Content | None:
+        """An unused content whose file is as it was left; of one that somebody touched only what the index says counts."""
+        content = self._drop_kept(name)
+        if content is None or content.stamp is None or self.folder.stamp(content) != content.stamp:
+            return None
+        self._contents[name] = content
+        return content
 
     def _is_reopened(self, content: Content) -> bool:
         """Whether the file of a content that was not in use could be opened again; if not it is forgotten."""
@@ -191,6 +220,7 @@ class Shelf:
         """Forget a version. Returns: its bytes on disk, and the file that is still to be deleted in a thread."""
         size = self.policy.size_of(name)
         self.policy.remove(name)
+        self._drop_kept(name)
         content = self._contents.pop(name, None)
         if content is not None:
             self._dirty.discard(content)

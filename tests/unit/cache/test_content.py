@@ -371,3 +371,45 @@ async def test_file_fetched_ahead_and_changed_meanwhile_is_read_anew(tmp_path):
         reader = store.open(places[3], server.entry(places[3]))
         assert await reader.read(0, 5000) == some(5000, 9)
         reader.close()
+
+
+async def test_what_was_checked_is_not_checked_again_when_it_is_opened_again(tmp_path, monkeypatch):
+    """A file that goes out of use and comes back within one run costs no second look at its sums."""
+    server = FakeServer()
+    data = some(3 * MIB)
+    entry = server.write(A, data)
+
+    async def read_all(store: ContentStore) -> None:
+        reader = store.open(A, entry)
+        assert await reader.read(0, len(data)) == data
+        reader.close()
+        await store.flush()
+        await store.flush()
+
+    async with opened(tmp_path, server) as store:
+        await read_all(store)
+        assert not list(store._shelf), "it is in use still"
+        monkeypatch.setattr("cs3fuse.cache.reader.block_sum", lambda _data: pytest.fail("it was summed again"))
+        await read_all(store)
+        assert server.calls["fetch"] <= 4
+
+
+async def test_unused_file_that_somebody_wrote_is_checked_again(tmp_path):
+    """What was checked counts only for the file as it was left."""
+    server = FakeServer()
+    data = some(3 * MIB)
+    entry = server.write(A, data)
+    async with opened(tmp_path, server) as store:
+        reader = store.open(A, entry)
+        assert await reader.read(0, len(data)) == data
+        reader.close()
+        await store.flush()
+        await store.flush()
+        [file] = [path for path in (tmp_path / "content").rglob("*") if path.is_file()]
+        with file.open("r+b") as there:
+            there.seek(MIB)
+            there.write(b"damage")
+        reader = store.open(A, entry)
+        assert await reader.read(0, len(data)) == data
+        assert store.usage()["damaged_blocks"] == 1
+        reader.close()

@@ -60,3 +60,17 @@ def test_descriptor_is_closed_with_the_last_user(tmp_path):
     assert len(os.listdir("/proc/self/fd")) == before + 5
     del files
     assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_brought_range_can_be_read_now(tmp_path):
+    """Whole, also at the end of the file; beyond it there is nothing to wait for."""
+    data = bytes(range(256)) * 8192
+    file = SparseFile(tmp_path / "f", len(data), is_new=True)
+    file.write(0, memoryview(data))
+    for offset, size in ((0, len(data)), (5, 300_000), (len(data) - 10, 10)):
+        os.fsync(file.fd)
+        os.posix_fadvise(file.fd, 0, 0, os.POSIX_FADV_DONTNEED)
+        file.bring(offset, size)
+        now = file.read_now(offset, size) if size <= 1 << 20 else None
+        assert now is None or now == data[offset : offset + size]
+    file.bring(len(data) - 10, 100)
