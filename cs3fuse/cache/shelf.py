@@ -93,6 +93,7 @@ class Shelf:
         self._contents.clear()
         self._idle.clear()
         self._kept.clear()
+        self._kept_blocks = 0
         self.folder.close()
 
     # -- contents ----------------------------------------------------------------------------------------------------

@@ -39,6 +39,16 @@ def answered(serve: Callable[[socket.socket], None], *, patience_s: float = 5.0)
         theirs.close()
 
 
+def stalling(release: threading.Event) -> Callable[[socket.socket], None]:
+    """A server that sends 100 000 bytes of the body and then nothing, until it is released."""
+
+    def serve(sock: socket.socket) -> None:
+        sock.sendall(head(len(BODY)) + BODY[:100_000])
+        release.wait(10)
+
+    return serve
+
+
 def received(answer: Answer) -> bytes:
     return b"".join(bytes(piece) for piece in answer.receive())
 
@@ -85,12 +95,7 @@ def test_what_came_is_not_held_back_for_the_rest_of_its_piece():
 def test_a_server_that_stalls_is_not_waited_for():
     """The time-out that the socket had holds for each piece, and is the socket's again."""
     release = threading.Event()
-
-    def serve(sock: socket.socket) -> None:
-        sock.sendall(head(len(BODY)) + BODY[:100_000])
-        release.wait(10)
-
-    with answered(serve, patience_s=0.3) as answer:
+    with answered(stalling(release), patience_s=0.3) as answer:
         try:
             got = b""
             with pytest.raises(TimeoutError):
@@ -105,12 +110,7 @@ def test_a_server_that_stalls_is_not_waited_for():
 def test_a_socket_that_is_shut_down_ends_the_body():
     """That is how a transfer is given up from outside, while its thread waits."""
     release = threading.Event()
-
-    def serve(sock: socket.socket) -> None:
-        sock.sendall(head(len(BODY)) + BODY[:100_000])
-        release.wait(10)
-
-    with answered(serve, patience_s=60) as answer:
+    with answered(stalling(release), patience_s=60) as answer:
         try:
             pieces = answer.receive()
             next(pieces)
