@@ -2,7 +2,7 @@
 # scripts/bootstrap installs what is missing and says what it installs.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-crash test-conflicts test-locks test-mesh bench check format venv clean
+.PHONY: help demo test test-crash test-conflicts test-locks test-mesh test-reads bench check format venv clean
 
 PYTHON ?=
 # Most tests wait for something most of the time.
@@ -38,6 +38,10 @@ test-locks: ## two mounts and the official cs3client for 300 random steps, ten s
 test-mesh: ## a site of the mesh is away for ten real minutes, frozen and stopped (half an hour; ARGS as for test)
 	@scripts/bootstrap
 	CS3FUSE_REQUIRE_MOUNT=1 $(VENV_PYTHON) -X faulthandler -m pytest -s -m slow tests/mount/test_mesh_away.py $(ARGS)
+
+test-reads: ## random reads of files that change: 10 000 steps on each kind of storage, then an hour through a mount of each server (an hour and a half)
+	@scripts/bootstrap
+	CS3FUSE_REQUIRE_MOUNT=1 $(VENV_PYTHON) -X faulthandler -m pytest -s -m slow -n 2 tests/unit/cache/test_content_model.py tests/mount/test_random_reads.py $(ARGS)
 
 bench: ## measure against bare calls (ITEMS=ls,walk PROFILE=reva,opencloud RUNS=3 PEERS=1 PUBLISH=1; CALM_S, LATENCY_MS, IDLE_S, SCALE)
 	@scripts/bootstrap mount

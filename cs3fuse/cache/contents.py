@@ -200,6 +200,10 @@ class Content:
         """What came in the range may be of any version: it is not here."""
         self.blocks.replace(State.PROVISIONAL, State.ABSENT, first, stop)
 
+    def missing(self) -> StaleError:
+        """The error of a read whose file is not there; not for good, as an overwrite or a rename has such moments."""
+        return StaleError(f"{self.at} is not on the server any more, and its bytes are not all here.", path=str(self.at))
+
     def gone(self) -> StaleError:
         """The server has another version now. Returns: what to tell those who wait."""
         self.is_gone = True

@@ -28,7 +28,6 @@ from cs3fuse.errors import (
     NotFoundError,
     ServerError,
     SiteAwayError,
-    StaleError,
     UnavailableError,
 )
 from cs3fuse.model import ByteRange, Entry
@@ -138,9 +137,7 @@ class Transfers:
                 return await attempt()
             except NotFoundError as error:
                 # Not marked as gone: it may be a moment of an overwrite or a rename; the next read looks again.
-                raise StaleError(
-                    f"{content.at} is not on the server any more, and its bytes are not all here.", path=str(content.at)
-                ) from error
+                raise content.missing() from error
             except OSError as error:
                 if error.errno not in {errno.ENOSPC, errno.EDQUOT} or not self.shelf.make_room(content):
                     raise disk_failure(error, content) from error

@@ -9,7 +9,7 @@ from typing import Final
 
 from cs3fuse.cache.contents import Content
 from cs3fuse.cache.transfers import Transfers
-from cs3fuse.errors import BadDataError, RangesUnsupportedError, UnsupportedError
+from cs3fuse.errors import BadDataError, NotFoundError, RangesUnsupportedError, UnsupportedError
 from cs3fuse.model import ByteRange
 
 WHOLE_BYTES: Final = 8 * 1024 * 1024
@@ -52,6 +52,8 @@ async def read_uncached(services: Transfers, content: Content, wanted: ByteRange
     except RangesUnsupportedError:
         capabilities.ranges = False
         return await read_uncached(services, content, wanted)
+    except NotFoundError as error:
+        raise content.missing() from error
     if fetched.total != content.size or (fetched.etag is None and not await services.is_current(content)):
         raise content.gone()
     if len(sink.data) != len(part):

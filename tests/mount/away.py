@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from cs3fuse.emulator.control_client import ControlClient, befriend
+from tests.support.footprint import Footprint
 from tests.support.mesh import OCM_MOUNT, A, B, Sites, two_sites
 from tests.support.processes import MountProcess
 
@@ -29,23 +30,6 @@ BACK_WITHIN_S = 30.0
 _FILES = 40
 _IDLE_S = 45.0
 """Within which everything that worked for the share is gone: trio's threads end after 10 s without work, a probe takes 10 s at most."""
-
-
-@dataclass(frozen=True)
-class Footprint:
-    """What a daemon consists of; without the staged files of what is not sent yet, which are open on purpose."""
-
-    threads: int
-    tasks: int
-    descriptors: int
-
-    @classmethod
-    def of(cls, mount: MountProcess) -> Footprint:
-        told = mount.status()
-        return cls(told["threads"], told["tasks"], len(os.listdir(f"/proc/{told['pid']}/fd")) - told["unsent"])
-
-    def fits_into(self, other: Footprint) -> bool:
-        return self.threads <= other.threads and self.tasks <= other.tasks and self.descriptors <= other.descriptors
 
 
 @dataclass

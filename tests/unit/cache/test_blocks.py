@@ -11,7 +11,7 @@ import trio.testing
 from cs3fuse.cache.files import SparseFile
 from cs3fuse.cache.layout import BLOCK_BYTES
 from cs3fuse.capabilities import CapabilityBook
-from cs3fuse.errors import LocalSpaceError, UnavailableError
+from cs3fuse.errors import LocalSpaceError, StaleError, UnavailableError
 from cs3fuse.model import ByteRange
 from tests.unit.cache.fakes import HOME, FakeServer
 from tests.unit.cache.stores import MIB, knowing, opened, some, until
@@ -229,6 +229,17 @@ async def test_full_disk_makes_room(tmp_path, monkeypatch):
         assert await reader.read(FAR, 1000) == data[FAR : FAR + 1000]
         assert store.present_bytes(other, server.entry(other)) == 0
         assert "uncached_gets" not in store.usage()
+        reader.close()
+
+
+async def test_direct_read_of_a_deleted_file_is_stale(tmp_path):
+    """As any read of an open file: read(2) knows no ENOENT."""
+    server, _ = make()
+    async with opened(tmp_path, server, book=knowing(ranges=True)) as store:
+        reader = store.open(A, server.entry(A))
+        server.remove(A)
+        with pytest.raises(StaleError):
+            await reader.read_direct(FAR, 4096)
         reader.close()
 
 
