@@ -41,7 +41,7 @@ test-mesh: ## a site of the mesh is away for ten real minutes, frozen and stoppe
 
 test-reads: ## random reads of files that change: 10 000 steps on each kind of storage, then an hour through a mount of each server (an hour and a half)
 	@scripts/bootstrap
-	CS3FUSE_REQUIRE_MOUNT=1 $(VENV_PYTHON) -X faulthandler -m pytest -s -m slow -n 2 tests/unit/cache/test_content_model.py tests/mount/test_random_reads.py $(ARGS)
+	CS3FUSE_REQUIRE_MOUNT=1 $(VENV_PYTHON) -X faulthandler -m pytest -rP -m slow -n 2 tests/unit/cache/test_content_model.py tests/mount/test_random_reads.py $(ARGS)
 
 bench: ## measure against bare calls (ITEMS=ls,walk PROFILE=reva,opencloud RUNS=3 PEERS=1 PUBLISH=1; CALM_S, LATENCY_MS, IDLE_S, SCALE)
 	@scripts/bootstrap mount
