@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import mmap
 import os
 import threading
 from pathlib import Path
@@ -33,7 +34,7 @@ class _ThreadMemory(threading.local):
     """A buffer for each worker thread."""
 
     def __init__(self) -> None:
-        self.buffer = memoryview(bytearray(_COPY_BYTES))
+        self.buffer = memoryview(mmap.mmap(-1, _COPY_BYTES))  # not zeroed before it is used
 
 
 _of_thread = _ThreadMemory()

@@ -1,7 +1,7 @@
 """What a server's ResourceInfo means.
 
 Owns the conversion of protobuf answers to ``model`` values. Servers are not trusted: names are checked, numbers are capped, unknown
-types are left out. Called by ``client.tree``, ``client.locks`` and ``client.history``; pure but for one cache of permission sets, safe in any thread.
+types are left out. Called by ``client.tree``, ``client.locks`` and ``client.history``; pure but for caches of permission sets and metadata, safe in any thread.
 """
 
 from __future__ import annotations
@@ -48,6 +48,7 @@ _MAX_SIZE = 2**63 - 1
 # Year 2242: nothing real is later, and nanoseconds still fit into 63 bits.
 _MAX_SECONDS = 2**33
 _MAX_ETAG = 1024
+_MAX_CACHED_METADATA = 1024
 _MAX_KEY = 1024
 # OpenCloud's keys are node ids of their own, ``<node id>.REV.<RFC 3339>`` (measured): such a version is fetched like a file.
 NODE_MARK = ".REV."
@@ -197,10 +198,11 @@ def _mtime_ns(info: Any) -> int:
     if not info.HasField("mtime"):
         return 0
     mtime = info.mtime
-    seconds, nanos = mtime.seconds, mtime.nanos
+    seconds: int = mtime.seconds
+    nanos: int = mtime.nanos
     if seconds > _MAX_SECONDS:
         return 0 if seconds > _MAX_SIZE else _MAX_SECONDS * 1_000_000_000
-    return int(seconds) * 1_000_000_000 + (int(nanos) if nanos < 1_000_000_000 else 0)
+    return seconds * 1_000_000_000 + (nanos if nanos < 1_000_000_000 else 0)
 
 
 def _seconds(timestamp: Any) -> float:
@@ -222,7 +224,8 @@ def _checksum(info: Any, opaque: Any) -> Checksum | None:
     """The strongest checksum told; OpenCloud has further ones in the opaque map."""
     told: Checksum | None = None
     if info.HasField("checksum"):
-        told = _checked(_CHECKSUM_KINDS.get(info.checksum.type), info.checksum.sum)
+        checksum = info.checksum
+        told = _checked(_CHECKSUM_KINDS.get(checksum.type), checksum.sum)
         if told is not None and told.kind == "sha1":
             return told
     for kind in ("md5", "adler32"):
@@ -250,7 +253,14 @@ def _permission_names(serialized: bytes) -> frozenset[str]:
 def _metadata(info: Any) -> Mapping[str, str]:
     if not info.HasField("arbitrary_metadata"):
         return _NO_METADATA
-    values = info.arbitrary_metadata.metadata
+    serialized = info.arbitrary_metadata.SerializeToString()
+    return _metadata_of(serialized) if len(serialized) <= _MAX_CACHED_METADATA else _metadata_of.__wrapped__(serialized)
+
+
+@lru_cache(maxsize=512)
+def _metadata_of(serialized: bytes) -> Mapping[str, str]:
+    """A listing repeats few sets thousands of times, as with permissions."""
+    values = resources_pb2.ArbitraryMetadata.FromString(serialized).metadata
     return MappingProxyType(dict(values)) if values else _NO_METADATA
 
 

@@ -11,6 +11,7 @@ import contextlib
 import http.client
 import io
 import math
+import mmap
 import select
 import socket
 import ssl
@@ -35,7 +36,8 @@ def buffer() -> memoryview:
     """The buffer of this thread: for bytes that are done with before the thread does anything else."""
     found: memoryview | None = getattr(_memory, "buffer", None)
     if found is None:
-        found = _memory.buffer = memoryview(bytearray(PIECE_BYTES))
+        # Mapped: a bytearray is zeroed first, 0.5 ms for a thread that may only receive a few bytes.
+        found = _memory.buffer = memoryview(mmap.mmap(-1, PIECE_BYTES))
     return found
 
 
