@@ -147,6 +147,13 @@ class RemoteData(Protocol):
         """
         ...
 
+    async def prepare_fetch(self, at: Location) -> None:
+        """A download of this file will probably follow: make the calls that come before its GET now. Nothing is bound to a version.
+
+        Raises: what ``fetch`` raises before its GET. Cancellation: the download makes the calls itself.
+        """
+        ...
+
     async def upload(self, at: Location, source: UploadSource, *, expect: Expectation, lock: Lock | None = None) -> str | None:
         """One initiation and one PUT of a whole file; never repeated by itself. Returns the new etag if the answer had it.
 

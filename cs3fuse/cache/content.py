@@ -34,9 +34,9 @@ from cs3fuse.cache.transfers import Transfers
 from cs3fuse.cache.uncached import read_uncached
 from cs3fuse.cache.verifying import Verified, verify
 from cs3fuse.capabilities import CapabilityBook
-from cs3fuse.errors import LocalStorageError
+from cs3fuse.errors import Cs3FuseError, LocalStorageError
 from cs3fuse.limits import promptly
-from cs3fuse.model import ByteRange, ContentKey, Entry, Location
+from cs3fuse.model import ByteRange, ContentKey, Entry, Kind, Location
 from cs3fuse.ports import RemoteData, RemoteTree
 
 _FLUSH_S: Final = 2.0
@@ -196,6 +196,16 @@ class ContentStore:
         if 0 < content.size <= SMALL_BYTES:
             self._fetch_ahead(at)
         return reader
+
+    def expect_reader(self, at: Location, entry: Entry) -> None:
+        """This file is about to be opened, probably as ``entry`` describes it: what a download of it begins with is done meanwhile."""
+        if entry.kind is Kind.FILE and not entry.is_processing and self.present_bytes(at, entry) < entry.size:
+            self._spawn(partial(self._prepare, at))
+
+    async def _prepare(self, at: Location) -> None:
+        """A job; whoever reads learns of a failure by making the same call."""
+        with suppress(Cs3FuseError):
+            await self._services.data.prepare_fetch(at)
 
     def follow(self, siblings: Callable[[Location], Sequence[Entry] | None]) -> None:
         """Fetch small files ahead of programs that read a folder's files one after another.

@@ -70,6 +70,10 @@ class Cs3Data:
                 return Fetched(etag=None, total=expected.size)
         return await Fetch(self._downloading, at, wanted, sink, expected, shown(at)).run()
 
+    async def prepare_fetch(self, at: Location) -> None:
+        """See the port."""
+        await self._downloading.tickets.get(at)
+
     async def upload(self, at: Location, source: UploadSource, *, expect: Expectation, lock: Lock | None = None) -> str | None:
         """See the port. Also raises LockLostError: our lock is gone; BadDataError: the server took it for something else."""
         if at.rel or isinstance(expect, ExpectAbsent):  # a file addressed by nothing but its id is there and keeps its name

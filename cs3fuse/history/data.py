@@ -26,6 +26,11 @@ class HistoryData:
         place, version = await self._tree.made_of(at, expected)
         return await self._remote.fetch_version(place, version, wanted, sink)
 
+    async def prepare_fetch(self, at: Location) -> None:
+        """See the port. What comes from the history is addressed by key."""
+        if at.root != ROOT:
+            await self._inner.prepare_fetch(at)
+
     async def upload(self, at: Location, source: UploadSource, *, expect: Expectation, lock: Lock | None = None) -> str | None:
         """See the port."""
         self._tree.refuse_ours(at)

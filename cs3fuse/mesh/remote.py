@@ -53,6 +53,13 @@ class MeshData:
                 return await grant.remote.data.fetch(at, wanted, _Awaited(sink, scope), expected=expected)
         raise site.timed_out(at)
 
+    async def prepare_fetch(self, at: Location) -> None:
+        """See the port. Not where another site may keep the call waiting."""
+        grant = self._table.of(at)
+        grant.require("initiate_file_download", at)
+        if grant.site is None:
+            await grant.remote.data.prepare_fetch(at)
+
     async def upload(self, at: Location, source: UploadSource, *, expect: Expectation, lock: Lock | None = None) -> str | None:
         """See the port. Another site's PUT 401 for a share that was taken back is EACCES: the client does not sign in for it."""
         if isinstance(at.root, VirtualRoot):

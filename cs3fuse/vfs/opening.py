@@ -50,6 +50,8 @@ class Opener:
         if unsent is not None and not file.handles:  # written here, closed, and not on the server yet
             file.session, file.entry, file.is_borrowed = unsent, unsent.entry(), True
             return
+        if file.reader is None and (known := self._state.metadata.peek(node.location)) is not None and known.may(READ_FILE):
+            self._state.content.expect_reader(node.location, known)
         asked_at = trio.current_time()
         entry = await self._state.metadata.stat(node.location, fresh=True)
         self._accept_version(file, entry)

@@ -86,6 +86,18 @@ async def test_sixteen_ranges_at_once(bench: Bench) -> None:
     assert [entry.name for entry in bench.emulator.log.entries()[since:]].count("InitiateFileDownload") == 0
 
 
+async def test_prepared_fetch_initiates_once(bench: Bench) -> None:
+    """Also if the fetch begins while it is being prepared."""
+    entry = await bench.put("f", CONTENT[:1000])
+    at, sink = bench.folder.child("f"), MemorySink()
+    since = len(bench.emulator.log.entries())
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(bench.client.data.prepare_fetch, at)
+        await bench.client.data.fetch(at, None, sink, expected=entry)
+    assert sink.data == CONTENT[:1000]
+    assert [each.name for each in bench.emulator.log.entries()[since:]].count("InitiateFileDownload") == 1
+
+
 async def test_another_version_is_stale(bench: Bench) -> None:
     """Not a byte of the new one is given to who wants the old one."""
     old = await bench.put("f", b"old content")

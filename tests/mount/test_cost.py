@@ -9,6 +9,7 @@ import mmap
 import os
 import random
 import subprocess
+import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -168,3 +169,38 @@ def test_new_file_is_looked_at_once_where_the_server_checks(
     assert calls["Stat"] <= (1 if is_checked else 2)
     proven = {storage["conditional_uploads"] for storage in mounted.status()["storages"].values() if storage["times"] is not False}
     assert (True in proven) == is_checked
+
+
+def test_first_read_costs_a_call_less_than_its_bytes_need_in_a_row(
+    gateway: GatewayProcess | None, work: Path, tmp_path: Path, calls_of: Callable[[Callable[[], object]], Counter[str]]
+) -> None:
+    """Where the bytes are is asked while the open asks for the version: once, and not at all for what is here, or empty."""
+    assert gateway is not None
+    (work / "file").write_bytes(b"x" * 5000)
+    (work / "empty").touch()
+    with MountProcess(gateway.source(), tmp_path / "reader") as reader:
+        folder = reader.path / work.name
+        os.listdir(folder)  # so that it is known what is about to be opened
+        fd = -1
+
+        def open_it() -> None:
+            nonlocal fd
+            fd = os.open(folder / "file", os.O_RDONLY)
+            until = time.monotonic() + 5
+            while not ControlClient(f"http://127.0.0.1:{gateway.http_port}").names().count("InitiateFileDownload"):
+                assert time.monotonic() < until, "the open did not ask where the bytes are"
+                time.sleep(0.01)
+
+        try:
+            assert calls_of(open_it)["InitiateFileDownload"] == 1
+            calls = calls_of(lambda: os.pread(fd, 5000, 0))
+            assert (calls["InitiateFileDownload"], calls["GET"]) == (0, 1)
+        finally:
+            os.close(fd)
+
+        def read_again() -> None:
+            assert (folder / "file").read_bytes() == b"x" * 5000
+            assert (folder / "empty").read_bytes() == b""
+
+        calls = calls_of(read_again)
+        assert (calls["InitiateFileDownload"], calls["GET"]) == (0, 0)

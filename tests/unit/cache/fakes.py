@@ -155,6 +155,12 @@ class FakeServer:
     async def upload(self, at: Location, source, *, expect, lock=None) -> str | None:
         raise NotImplementedError
 
+    async def prepare_fetch(self, at: Location) -> None:
+        self.calls["prepare_fetch"] += 1
+        await trio.lowlevel.checkpoint()
+        if self.failures:
+            raise self.failures.pop(0)
+
     async def fetch(self, at: Location, wanted: ByteRange | None, sink: Sink, *, expected: Entry) -> Fetched:
         self.calls["fetch"] += 1
         self.fetches.append((at, wanted))

@@ -442,6 +442,24 @@ async def test_files_held_by_errors_are_closed_when_nothing_is_in_use(tmp_path, 
         gc.enable()
 
 
+async def test_expected_reader_prepares_a_download_of_what_is_not_here(tmp_path):
+    """Once per open, not for what is here, nor for what has no bytes; a failure is told to nobody."""
+    server = FakeServer(ranges=True)
+    entry, empty = server.write(A, some(1000)), server.write(HOME.child("empty"), b"")
+    async with opened(tmp_path, server) as store:
+        server.failures.append(UnavailableError("away"))
+        store.expect_reader(A, entry)
+        store.expect_reader(HOME.child("empty"), empty)
+        await until(lambda: not server.failures)
+        assert server.calls["prepare_fetch"] == 1
+        reader = store.open(A, entry)
+        assert await reader.read(0, 1000) == some(1000)
+        store.expect_reader(A, entry)
+        await trio.testing.wait_all_tasks_blocked()
+        assert server.calls["prepare_fetch"] == 1
+        reader.close()
+
+
 def content_descriptors(folder) -> list[str]:
     """Open files of the cache below a folder."""
     found = []
