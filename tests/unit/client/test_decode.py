@@ -48,6 +48,16 @@ def test_absent_permissions_are_not_all_false() -> None:
     assert decode.entry(info(permission_set=resources_pb2.ResourcePermissions()), name="f").permissions == frozenset()
 
 
+@pytest.mark.parametrize("size", [0, 1, 5000])
+def test_metadata_of_any_size_arrives_each_time(size: int) -> None:
+    """Small sets are remembered between entries, large ones are not; what one entry has is never another's."""
+    for letter in "aba":
+        values = {"key": letter * size, "other": letter}
+        found = decode.entry(info(arbitrary_metadata=resources_pb2.ArbitraryMetadata(metadata=values)), name="f").metadata
+        assert found == values
+    assert not decode.entry(info(arbitrary_metadata=resources_pb2.ArbitraryMetadata()), name="f").metadata
+
+
 @pytest.mark.parametrize(("size", "expected"), [(0, 0), (2**63 - 1, 2**63 - 1), (2**63, 0), (2**64 - 5, 0)])
 def test_absurd_sizes_are_capped(size: int, expected: int) -> None:
     """An OCM remote's negative size comes through as a number near 2^64."""
