@@ -175,6 +175,8 @@ def play(at: Scene, how: str, seconds: float, seed: int, *, calm_s: float) -> Re
     _until(lambda: _answers(lambda: os.listdir(at.share)), BACK_WITHIN_S)
     report.back_s = time.monotonic() - back
     _until(lambda: all(_holds(at.disk / name, data) for name, data in report.written.items()), BACK_WITHIN_S)
+    # The bytes are there before our own look at them is answered.
+    _until(lambda: not at.marie.status()["unsent"], BACK_WITHIN_S)
     return report
 
 
