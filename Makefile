@@ -39,7 +39,7 @@ test-mesh: ## a site of the mesh is away for ten real minutes, frozen and stoppe
 	@scripts/bootstrap
 	CS3FUSE_REQUIRE_MOUNT=1 $(VENV_PYTHON) -X faulthandler -m pytest -s -m slow tests/mount/test_mesh_away.py $(ARGS)
 
-test-reads: ## random reads of files that change: 10 000 steps on each kind of storage, then an hour through a mount of each server (an hour and a half)
+test-reads: ## random reads of files that change: 10 000 steps on each kind of storage, then an hour through a mount of each server, side by side
 	@scripts/bootstrap
 	CS3FUSE_REQUIRE_MOUNT=1 $(VENV_PYTHON) -X faulthandler -m pytest -rP -m slow -n 2 tests/unit/cache/test_content_model.py tests/mount/test_random_reads.py $(ARGS)
 

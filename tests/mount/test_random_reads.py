@@ -30,11 +30,7 @@ def test_every_byte_is_right_or_an_error(profile: str, tmp_path: Path) -> None:
     with GatewayProcess(tmp_path / "gateway", profile) as gateway:
         mount = MountProcess(gateway.source(), tmp_path, options={"log_level": "warning"})
         play = Play(gateway, mount, seed=7)
-        for _ in range(2):
-            with mount:
-                play.run(5.0)
-                play.read_all()
-            play.damage()
+        _play_and_damage(play, 2, 5.0)
         print(profile, json.dumps(play.numbers))
         assert play.numbers["reads"] > 100 and play.numbers["changes"] and play.numbers["damaged"]
 
@@ -47,11 +43,7 @@ def test_an_hour_leaves_nothing_behind(profile: str, tmp_path: Path) -> None:
     with GatewayProcess(tmp_path / "gateway", profile) as gateway:
         mount = MountProcess(gateway.source(), tmp_path, options={"log_level": "warning"})
         play = Play(gateway, mount, seed=11)
-        for _ in range(3):
-            with mount:
-                play.run(_HOUR_S / 120)
-                play.read_all()
-            play.damage()
+        _play_and_damage(play, 3, _HOUR_S / 120)
         with mount:
             play.run(_HOUR_S / 30)
             before = _settled(mount)
@@ -60,6 +52,15 @@ def test_an_hour_leaves_nothing_behind(profile: str, tmp_path: Path) -> None:
         print(profile, json.dumps(play.numbers), before, after)
         assert after.fits_into(before), f"{before} became {after}"
         assert after.resident_bytes <= before.resident_bytes + _MEMORY_GROWTH
+
+
+def _play_and_damage(play: Play, times: int, seconds: float) -> None:
+    """Mount, play, and damage the cache that is left, so often."""
+    for _ in range(times):
+        with play.mount:
+            play.run(seconds)
+            play.read_all()
+        play.damage()
 
 
 def _settled(mount: MountProcess, goal: Footprint | None = None) -> Footprint:
