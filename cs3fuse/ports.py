@@ -83,10 +83,12 @@ class RemoteTree(Protocol):
 
 
 class Sink(Protocol):
-    """Takes the bytes of a download. Called from ONE worker thread at a time, never from the trio thread."""
+    """Takes the bytes of a download. Called from ONE thread at a time: a worker's, or the trio thread for a small answer."""
 
     def write(self, offset: int, data: memoryview) -> None:
-        """Store ``data`` at file offset ``offset`` (ascending within one fetch). May block to pace the transfer.
+        """Store ``data`` at file offset ``offset`` (ascending within one fetch).
+
+        May block to pace the transfer, except in the trio thread, which comes once, with all bytes of a fetch of at most a block.
 
         ``data`` is a reused buffer: copy or write it before returning. Raising any exception ends the transfer; the
         exception leaves ``RemoteData.fetch`` unchanged.

@@ -1,6 +1,7 @@
 """Where the bytes of one download go: into a sparse file, summed per block, at the pace of the readers.
 
-Owns the state shared between one transfer thread (``write``) and the trio thread (everything else). ``cache.blocks`` and
+Owns the state shared between one transfer thread (``write``; for a small answer the trio thread is that) and the trio thread (everything
+else). ``cache.blocks`` and
 ``cache.streams`` make one per transfer.
 """
 
@@ -47,6 +48,7 @@ class BlockSink:
         self._notify = notify
         self._occupied = occupied
         self._token = trio.lowlevel.current_trio_token()
+        self._home = threading.get_ident()
         self._condition = threading.Condition()
         # Guarded by the condition.
         self._limit = wanted.stop if limit is None else limit
@@ -63,7 +65,7 @@ class BlockSink:
     # -- the transfer thread -----------------------------------------------------------------------------------------
 
     def write(self, offset: int, data: memoryview) -> None:
-        """Store a piece. Blocks while it is beyond the limit.
+        """Store a piece. Blocks while it is beyond the limit, but for the trio thread: what that brings is in memory already.
 
         Raises: TransferEnded after ``close``; BadDataError for bytes out of order or beyond the range; OSError of the disk.
         """
@@ -81,7 +83,7 @@ class BlockSink:
 
     def _wait_for_room(self, offset: int) -> None:
         with self._condition:
-            while not self._is_closed and offset >= self._limit:
+            while not self._is_closed and offset >= self._limit and not self._is_at_home:
                 if not self._is_paused:
                     self._is_paused = True
                     self._tell()
@@ -123,7 +125,14 @@ class BlockSink:
             block += 1
         return is_occupied, min(block * BLOCK_BYTES, stop)
 
+    @property
+    def _is_at_home(self) -> bool:
+        return threading.get_ident() == self._home
+
     def _tell(self) -> None:
+        if self._is_at_home:
+            self._told()
+            return
         try:
             self._token.run_sync_soon(self._told, idempotent=True)
         except (trio.RunFinishedError, OSError) as error:

@@ -246,6 +246,7 @@ class ConnectionPool:
     """
 
     def __init__(self, *, tls: ssl.SSLContext, is_plain_allowed: bool, size: int) -> None:
+        self.tls = tls
         self._is_plain_allowed = is_plain_allowed
         # At DEBUG it logs addresses, which contain the transfer token on public links.
         logging.getLogger("urllib3").setLevel(logging.INFO)

@@ -12,8 +12,10 @@ from cs3.storage.provider.v1beta1 import provider_api_pb2
 from cs3fuse.client.calls import Calls, Effect
 from cs3fuse.client.connections import ConnectionPool
 from cs3fuse.client.errors import error_for
+from cs3fuse.client.exchange import Exchanges
 from cs3fuse.client.fetching import Downloading, Fetch
 from cs3fuse.client.references import check_new_name, reference, shown
+from cs3fuse.client.small import is_small, upload_small
 from cs3fuse.client.tickets import DownloadTickets, Ticket, choose_download, choose_upload, data_headers
 from cs3fuse.client.transfers import TransferThreads, Upload, Uploaded, bare_etag, upload
 from cs3fuse.client.tree import Cs3Tree, plain_opaque
@@ -40,9 +42,15 @@ class Cs3Data:
         self._calls = calls
         self._tree = tree
         self._pool = pool
+        self._exchanges = Exchanges(pool.tls)
         self._uploads = TransferThreads(limit=UPLOAD_THREADS)
         self._downloading = Downloading(
-            calls, tree, pool, DownloadTickets(self._initiate_download), TransferThreads(limit=DOWNLOAD_THREADS)
+            calls,
+            tree,
+            pool,
+            DownloadTickets(self._initiate_download),
+            TransferThreads(limit=DOWNLOAD_THREADS),
+            self._exchanges,
         )
 
     @property
@@ -53,10 +61,11 @@ class Cs3Data:
     @property
     def sent_bytes(self) -> int:
         """Bytes that uploads sent since the start, failed ones included: how a wait for them sees that they move."""
-        return self._uploads.sent_bytes
+        return self._uploads.sent_bytes + self._exchanges.sent_bytes
 
     def close(self) -> None:
-        """Stop every running transfer."""
+        """Stop every running transfer, for good."""
+        self._exchanges.close()
         self._downloading.threads.close()
         self._uploads.close()
 
@@ -208,6 +217,8 @@ class Cs3Data:
             headers["X-Lock-Id"] = lock.lock_id
             headers["X-Lock-Holder"] = lock.app_name
         order = Upload(ticket.url, headers, source.fd, source.size, shown(at))
+        if is_small(order):
+            return await upload_small(self._exchanges, order)
         return await self._uploads.run(lambda transfer: upload(self._pool, transfer, order))
 
     async def _judge(self, at: Location, answer: Uploaded, source: UploadSource, expect: Expectation) -> str | None:

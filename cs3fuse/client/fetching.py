@@ -6,6 +6,7 @@ nothing has reached the sink.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -14,6 +15,8 @@ import trio
 from cs3fuse.client.calls import Calls, pause
 from cs3fuse.client.connections import ConnectionPool
 from cs3fuse.client.errors import error_for
+from cs3fuse.client.exchange import Exchanges
+from cs3fuse.client.small import NotSmallError, download_small, is_small
 from cs3fuse.client.tickets import DownloadTickets, Ticket, data_headers
 from cs3fuse.client.transfers import Download, HttpStatusError, NoAnswerError, OtherSizeError, TransferThreads, bare_etag, download
 from cs3fuse.errors import BadDataError, BusyError, Cs3FuseError, StaleError, UnavailableError
@@ -44,6 +47,7 @@ class Downloading:
     pool: ConnectionPool
     tickets: DownloadTickets
     threads: TransferThreads
+    exchanges: Exchanges
 
 
 @dataclass(slots=True)
@@ -71,7 +75,7 @@ class Fetch:
                 ticket.url, data_headers(token, ticket), self.wanted, self.expected.size, self.expected.etag, self.path
             )
             try:
-                return await self.by.threads.run(lambda transfer, order=order: download(self.by.pool, transfer, order, self.sink))  # type: ignore[misc]
+                return await self._get(order)
             except HttpStatusError as exc:
                 status, cause = exc.status, exc
             except OtherSizeError as exc:
@@ -82,6 +86,13 @@ class Fetch:
                 await self._pause_or_raise(failure, exc)
                 continue
             await self._judge_status(status, cause, ticket, token, is_reused=is_reused)
+
+    async def _get(self, order: Download) -> Fetched:
+        """One GET; what is small needs no thread. Raises: as ``transfers.download``."""
+        if is_small(order):
+            with suppress(NotSmallError):
+                return await download_small(self.by.exchanges, order, self.sink)
+        return await self.by.threads.run(lambda transfer: download(self.by.pool, transfer, order, self.sink))
 
     async def _judge_status(self, status: int, cause: Exception, ticket: Ticket, token: str, *, is_reused: bool) -> None:
         """Return if the GET is to be made again, else raise."""

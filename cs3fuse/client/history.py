@@ -150,7 +150,7 @@ class Cs3History:
                 return await self._initiate(at, version.key)
 
             by = self._downloading
-            found = Downloading(by.calls, _Listed(self, at, version), by.pool, DownloadTickets(initiate), by.threads)
+            found = Downloading(by.calls, _Listed(self, at, version), by.pool, DownloadTickets(initiate), by.threads, by.exchanges)
             self._by_version[name] = found
             while len(self._by_version) > _TICKETS_KEPT:
                 self._by_version.popitem(last=False)

@@ -11,7 +11,7 @@ import os
 import re
 from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 import trio
 import urllib3
@@ -22,7 +22,6 @@ from cs3fuse.errors import (
     BadDataError,
     Cs3FuseError,
     DeadlineError,
-    LocalStorageError,
     OutcomeUnknownError,
     RangesUnsupportedError,
     StaleError,
@@ -141,25 +140,44 @@ def download(pool: ConnectionPool, transfer: Transfer, order: Download, sink: Si
     Raises: HttpStatusError, OtherSizeError, NoAnswerError: nothing was written; StaleError, RangesUnsupportedError, BadDataError,
     DeadlineError; StoppedError; whatever ``sink.write`` raises.
     """
-    headers = dict(order.headers)
-    # Bodies must come as they are: a compressed one has no length to compare.
-    headers["Accept-Encoding"] = "identity"
-    if order.wanted is not None:
-        headers["Range"] = f"bytes={order.wanted.start}-{order.wanted.stop - 1}"
     try:
-        response = pool.request(transfer, "GET", order.url, headers)
+        response = pool.request(transfer, "GET", order.url, get_headers(order))
     except (urllib3.exceptions.HTTPError, OSError) as exc:
         transfer.check()
         raise NoAnswerError(describe(exc)) from exc
     try:
-        offset, skip, length, total = _placement(response, order)
+        offset, skip, length, total = placement(response, order)
         _stream(response, transfer, sink, offset=offset, skip=skip, length=length, path=order.path)
         return Fetched(etag=response.headers.get("ETag"), total=total)
     finally:
         _give_back(response)
 
 
-def _placement(response: urllib3.BaseHTTPResponse, order: Download) -> tuple[int, int, int, int]:
+def get_headers(order: Download) -> dict[str, str]:
+    """All headers of a GET."""
+    headers = dict(order.headers)
+    # Bodies must come as they are: a compressed one has no length to compare.
+    headers["Accept-Encoding"] = "identity"
+    if order.wanted is not None:
+        headers["Range"] = f"bytes={order.wanted.start}-{order.wanted.stop - 1}"
+    return headers
+
+
+class Answered(Protocol):
+    """An answer whose head came: ``length_remaining`` is what its body still has [bytes], None where that is not told."""
+
+    @property
+    def status(self) -> int:
+        """The status code."""
+        ...
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """The header fields, by any spelling of their names."""
+        ...
+
+
+def placement(response: Answered, order: Download) -> tuple[int, int, int, int]:
     """Where the body belongs: (offset of its first wanted byte in the file, bytes to skip before it, bytes wanted, total size)."""
     status = response.status
     if status == 416 and order.wanted is not None and "Content-Range" not in response.headers:
@@ -199,7 +217,7 @@ def _placement(response: urllib3.BaseHTTPResponse, order: Download) -> tuple[int
     return order.wanted.start, order.wanted.start, len(order.wanted), body
 
 
-def _check_content_range(response: urllib3.BaseHTTPResponse, wanted: ByteRange, path: str) -> int:
+def _check_content_range(response: Answered, wanted: ByteRange, path: str) -> int:
     told = response.headers.get("Content-Range", "")
     match = _CONTENT_RANGE.fullmatch(told.strip())
     if match is None or match[3] == "*" or (int(match[1]), int(match[2]) + 1) != (wanted.start, wanted.stop):
@@ -230,9 +248,7 @@ def _stream(
                 piece = next(pieces, None)
             except (urllib3.exceptions.HTTPError, OSError) as exc:
                 transfer.check()
-                if isinstance(exc, (urllib3.exceptions.ReadTimeoutError, TimeoutError)):
-                    raise DeadlineError(f"No byte of {path} arrived for {PROGRESS_S:.0f} s.", call="GET", path=path) from exc
-                raise BadDataError(f"{path} ended at byte {position} of {end} ({describe(exc)}).", call="GET", path=path) from exc
+                raise body_failure(exc, path, f"{position} of {end}") from exc
             transfer.check()
             if not piece:
                 raise BadDataError(f"{path} ended at byte {position} of {end}.", call="GET", path=path)
@@ -246,6 +262,13 @@ def _stream(
             if view:
                 sink.write(position, view)
                 position += len(view)
+
+
+def body_failure(exc: Exception, path: str, where: str) -> Cs3FuseError:
+    """What to raise when the body of a download broke off at a byte, "3 of 10"."""
+    if isinstance(exc, (urllib3.exceptions.ReadTimeoutError, TimeoutError)):
+        return DeadlineError(f"No byte of {path} arrived for {PROGRESS_S:.0f} s.", call="GET", path=path)
+    return BadDataError(f"{path} ended at byte {where} ({describe(exc)}).", call="GET", path=path)
 
 
 def _pieces(response: urllib3.BaseHTTPResponse) -> Generator[memoryview]:
@@ -272,7 +295,7 @@ def _give_back(response: urllib3.BaseHTTPResponse) -> None:
         response.close()
 
 
-def _remaining(response: urllib3.BaseHTTPResponse) -> int | None:
+def _remaining(response: Answered) -> int | None:
     remaining = getattr(response, "length_remaining", None)
     return remaining if isinstance(remaining, int) else None
 
@@ -292,34 +315,41 @@ def upload(pool: ConnectionPool, transfer: Transfer, order: Upload) -> Uploaded:
     fd = transfer.run_unless_stopped(lambda: os.dup(order.fd))
     try:
         if os.fstat(fd).st_size < order.size:
-            raise LocalStorageError(
-                f"The local copy of {order.path} is shorter than {order.size} bytes.", call="PUT", path=order.path
-            )
-        # With the length given, urllib3 does not fall back to chunked encoding (OpenCloud: 206 and nothing stored).
-        headers = {**order.headers, "Content-Length": str(order.size)}
+            raise FilePart(fd, 0, order.size, order.path).too_short()
         answer_s = min(PROGRESS_S + order.size / _SETTLE_BYTES_PER_S, _LONGEST_ANSWER_S)
         try:
-            response = pool.request(transfer, "PUT", order.url, headers, body=_parts(order, fd), answer_s=answer_s)
+            response = pool.request(transfer, "PUT", order.url, put_headers(order), body=_parts(order, fd), answer_s=answer_s)
         except (urllib3.exceptions.HTTPError, OSError) as exc:
             transfer.check()
-            raise _put_failure(transfer, order, exc) from exc
+            raise put_failure(order, describe(exc), has_sent=transfer.has_sent) from exc
         try:
-            if response.status < 400 and transfer.sent_bytes < order.size:
-                raise OutcomeUnknownError(
-                    f"The server answered HTTP {response.status} before it had all of {order.path}.", call="PUT", path=order.path
-                )
-            return Uploaded(response.status, response.headers.get("ETag") or response.headers.get("OC-ETag"))
+            return uploaded(order, response, is_sent=transfer.sent_bytes >= order.size)
         finally:
             _give_back(response)
     finally:
         os.close(fd)
 
 
-def _put_failure(transfer: Transfer, order: Upload, exc: Exception) -> Cs3FuseError:
-    if not transfer.has_sent:
-        return UnavailableError(f"No connection to the data server for {order.path}: {describe(exc)}.", call="PUT", path=order.path)
+def put_headers(order: Upload) -> dict[str, str]:
+    """All headers of a PUT. With the length given nothing falls back to chunked encoding (OpenCloud: 206 and nothing stored)."""
+    return {**order.headers, "Content-Length": str(order.size)}
+
+
+def uploaded(order: Upload, response: Answered, *, is_sent: bool) -> Uploaded:
+    """What a PUT was answered. Raises: OutcomeUnknownError: success, although not all was sent."""
+    if response.status < 400 and not is_sent:
+        raise OutcomeUnknownError(
+            f"The server answered HTTP {response.status} before it had all of {order.path}.", call="PUT", path=order.path
+        )
+    return Uploaded(response.status, response.headers.get("ETag") or response.headers.get("OC-ETag"))
+
+
+def put_failure(order: Upload, reason: str, *, has_sent: bool) -> Cs3FuseError:
+    """What to raise where no answer came. ``has_sent``: something may have reached the server."""
+    if not has_sent:
+        return UnavailableError(f"No connection to the data server for {order.path}: {reason}.", call="PUT", path=order.path)
     return OutcomeUnknownError(
-        f"The connection failed while {order.path} was sent ({describe(exc)}); whether it was stored is not known.",
+        f"The connection failed while {order.path} was sent ({reason}); whether it was stored is not known.",
         call="PUT",
         path=order.path,
     )
@@ -344,5 +374,5 @@ def describe(exc: BaseException) -> str:
     return printable(re.sub(r"<[^>]*>:? ?|HTTPS?ConnectionPool\([^)]*\): ", "", str(reason)) or type(reason).__name__)
 
 
-def _content_type(response: urllib3.BaseHTTPResponse) -> str:
+def _content_type(response: Answered) -> str:
     return printable(response.headers.get("Content-Type", "no type"))

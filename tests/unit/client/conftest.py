@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
@@ -48,8 +48,10 @@ def pool() -> Iterator[ConnectionPool]:
 
 
 @pytest.fixture
-async def data(calls: Calls, tree: Cs3Tree, pool: ConnectionPool) -> Cs3Data:
-    return Cs3Data(calls, tree, pool)
+async def data(calls: Calls, tree: Cs3Tree, pool: ConnectionPool) -> AsyncIterator[Cs3Data]:
+    data = Cs3Data(calls, tree, pool)
+    yield data
+    data.close()
 
 
 @pytest.fixture

@@ -137,6 +137,7 @@ async def use(endpoint: Endpoint) -> bytes:
         sink = MemorySink()
         client = Cs3Client(gateway, FakeTokens())
         await client.data.fetch(Location(PathRoot("/home"), "a"), None, sink, expected=Entry("a", Kind.FILE, size=11))
+        client.data.close()
         return bytes(sink.data)
     finally:
         await gateway.aclose()
