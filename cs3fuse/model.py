@@ -1,6 +1,6 @@
 """The words of the project: addresses, versions, entries, locks, ranges.
 
-Owns the value types that every layer speaks. Everybody imports it; it imports nothing of ours.
+Owns the value types that every layer speaks. Everybody imports it; it imports nothing of ours but ``values``.
 All values are immutable and may be shared freely between tasks and threads.
 """
 
@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import NewType, TypeAlias
+
+from cs3fuse.values import quickly_made
 
 Ino = NewType("Ino", int)
 """Inode number of the mount, allocated by us; servers' ids are not usable as such."""
@@ -31,7 +33,10 @@ class Kind(enum.Enum):
     DIRECTORY = "directory"
     SYMLINK = "symlink"
 
+    __hash__ = object.__hash__  # enum's own is a function of Python, and kinds are keys of what is looked up for each entry
 
+
+@quickly_made
 @dataclass(frozen=True, slots=True)
 class ResourceId:
     """A CS3 resource id. Source: resources.proto, ResourceId; ``space_id`` may be empty."""
@@ -81,6 +86,7 @@ class VirtualRoot:
 Root = PathRoot | IdRoot | VirtualRoot
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True)
 class Location:
     """Where a resource is found: a root and the path below it (``rel``, "" is the root itself, no "/" at its ends)."""
@@ -121,6 +127,7 @@ class Location:
         return f"{self.root}/{self.rel}" if self.rel else str(self.root)
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True)
 class ContentVersion:
     """Which bytes: two equal versions of one resource have equal content as far as the storage can tell.
@@ -133,6 +140,7 @@ class ContentVersion:
     mtime_ns: int
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True)
 class ContentKey:
     """Key of the content store: a resource (its id's text form, else its location's) in one version."""
@@ -141,6 +149,7 @@ class ContentKey:
     version: ContentVersion
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True)
 class Checksum:
     """A checksum that a server reported: ``kind`` is "sha1", "md5" or "adler32", ``hex`` is lower case."""
@@ -179,6 +188,7 @@ class Lock:
 _NO_METADATA: Mapping[str, str] = MappingProxyType({})
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True)
 class Entry:
     """One resource as the server described it at one moment.

@@ -26,7 +26,7 @@ import trio
 
 from cs3fuse.cache.flights import SingleFlight
 from cs3fuse.cache.storms import StatStorms
-from cs3fuse.cache.walking import WalkAhead
+from cs3fuse.cache.walking import Folders, WalkAhead
 from cs3fuse.capabilities import CapabilityBook
 from cs3fuse.errors import Cs3FuseError, NotFoundError
 from cs3fuse.model import Entry, Kind, Location
@@ -71,6 +71,8 @@ class _Listing:
     etag: str
     took_s: float
     unknown: set[str] = field(default_factory=set)
+    folders: Folders | None = None
+    """For guesses alone: mutations do not renew it."""
 
 
 @dataclass(slots=True, eq=False)
@@ -158,7 +160,7 @@ class MetadataCache:
 
     def _list_ahead(self, at: Location) -> None:
         if self._ahead is not None:
-            for directory in self._walk.stepped(at, self._now(), self.peek_list):
+            for directory in self._walk.stepped(at, self._now(), self._peek_folders):
                 # Full: the server is slower than the walker, nothing would be gained.
                 with suppress(trio.WouldBlock):
                     self._ahead.send_nowait(directory)
@@ -219,6 +221,15 @@ class MetadataCache:
         """The entries of a directory as they were last listed, however long ago; no I/O."""
         listing = self._listings.get(at)
         return list(listing.names.values()) if listing is not None else None
+
+    def _peek_folders(self, at: Location) -> Folders | None:
+        """The directories in a directory, for guesses; no I/O."""
+        listing = self._listings.get(at)
+        if listing is None:
+            return None
+        if listing.folders is None:
+            listing.folders = Folders(list(listing.names.values()))
+        return listing.folders
 
     def statistics(self) -> dict[str, int]:
         """Counters since the start, hits and misses in pairs, and present sizes."""

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from cs3fuse.model import ByteRange, Checksum, Entry, IdRoot, Kind, Location, Lock, PathRoot, ResourceId, Root, VirtualRoot
+from cs3fuse.values import quickly_made
 
 
 class RecordState(enum.Enum):
@@ -34,6 +35,7 @@ class RecordState(enum.Enum):
     ASIDE = "aside"
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True)
 class CommitRecord:
     """One generation of one file.

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import errno
 import functools
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Callable, Coroutine
 from itertools import count
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar, cast
 
@@ -79,11 +79,15 @@ def guarded(
         async def run(self: G, *args: P.args, **kwargs: P.kwargs) -> R:
             bound = structlog.contextvars.bind_contextvars(req=next(_numbers), op=op)
             try:
-                result = await _within(
-                    self.request_deadline_s * deadline_factor,
-                    self.data_limiter if moves_data else None,
-                    functools.partial(handler, self, *args, **kwargs),
-                )
+                with trio.CancelScope(deadline=trio.current_time() + self.request_deadline_s * deadline_factor):
+                    if moves_data:
+                        async with promptly(self.data_limiter):
+                            result = await handler(self, *args, **kwargs)
+                    else:
+                        result = await handler(self, *args, **kwargs)
+                    self.count_request(op, None)
+                    return result
+                raise _too_slow(self.request_deadline_s * deadline_factor)  # noqa: TRY301 - answered as any error of ours
             except pyfuse3.FUSEError as error:
                 self.count_request(op, error.errno)
                 raise
@@ -102,9 +106,6 @@ def guarded(
                 self.count_request(op, errno.EIO)
                 log.exception("internal_error", reason="This is a fault of cs3fuse; the mount goes on. Please report it.")
                 raise pyfuse3.FUSEError(errno.EIO) from error
-            else:
-                self.count_request(op, None)
-                return result
             finally:
                 structlog.contextvars.reset_contextvars(**bound)
 
@@ -113,14 +114,8 @@ def guarded(
     return wrap
 
 
-async def _within(scope_s: float, limiter: trio.CapacityLimiter | None, call: Callable[[], Awaitable[R]]) -> R:
-    """Run a handler within its deadline and, if it moves data, within a slot."""
-    with trio.CancelScope(deadline=trio.current_time() + scope_s):
-        if limiter is None:
-            return await call()
-        async with promptly(limiter):
-            return await call()
-    raise DeadlineError(f"The request did not end within {scope_s:.0f} s; the server or the network is too slow.")
+def _too_slow(scope_s: float) -> DeadlineError:
+    return DeadlineError(f"The request did not end within {scope_s:.0f} s; the server or the network is too slow.")
 
 
 def _report(error: Cs3FuseError, number: int) -> None:

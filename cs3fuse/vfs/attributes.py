@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from cs3fuse.model import Entry, Ino, Kind
+from cs3fuse.values import quickly_made
 
 _BLOCK_BYTES = 512  # the unit of st_blocks, stat(2)
 
@@ -27,6 +28,7 @@ class Owner:
     gid: int
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True)
 class Attributes:
     """The fields of struct stat that we fill. ``valid_s``: how long the kernel may keep them, in seconds.

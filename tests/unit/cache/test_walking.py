@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cs3fuse.cache.walking import WalkAhead
+from cs3fuse.cache.walking import Folders, Peek, WalkAhead
 from cs3fuse.model import Entry, Kind, Location
 from tests.unit.cache.fakes import HOME
 
@@ -23,6 +23,11 @@ def tree(seed: int, count: int) -> dict[Location, list[Entry]]:
         listings[parent].append(Entry(f"f{number}", Kind.FILE))
         listings[parent.child(f"d{number}")] = []
     return listings
+
+
+def peeking(listings: dict[Location, list[Entry]]) -> Peek:
+    """As if all had been listed."""
+    return lambda at: Folders(listings[at]) if at in listings else None
 
 
 def walk(listings, at, *, by_name: bool):
@@ -41,10 +46,10 @@ def test_walk_finds_directories_listed_ahead(by_name, seed):
     listings, ahead, seen, guesses, visited, hits = tree(seed, 200), WalkAhead(), {}, [], set(), 0
     for step, at in enumerate(walk(listings, HOME, by_name=by_name)):
         hits += at in guesses
-        seen[at] = listings[at]
+        seen[at] = Folders(listings[at])
         for guess in guesses:
             # What was listed ahead has arrived, in time.
-            seen[guess] = listings[guess]
+            seen[guess] = Folders(listings[guess])
         new = ahead.stepped(at, step * 0.001, seen.get)
         assert not set(new) & set(guesses), "each once"
         assert at not in new
@@ -61,19 +66,19 @@ def test_single_listings_list_nothing_ahead(seed):
     chance, ahead = random.Random(seed), WalkAhead()
     for step in range(50):
         at = Location(HOME.root, f"a{chance.randrange(9)}/b{chance.randrange(9)}/c{chance.randrange(9)}")
-        assert ahead.stepped(at, step * 0.1, lambda _at: [Entry("d", Kind.DIRECTORY)]) == []
+        assert ahead.stepped(at, step * 0.1, lambda _at: Folders([Entry("d", Kind.DIRECTORY)])) == []
 
 
 def test_walk_that_stops_wastes_little():
     """Looking into one folder and one folder in it lists at most two more."""
     listings, ahead = tree(1, 200), WalkAhead()
-    assert ahead.stepped(HOME, 0.0, listings.get) == []
+    assert ahead.stepped(HOME, 0.0, peeking(listings)) == []
     first = next(entry.name for entry in listings[HOME] if entry.kind is Kind.DIRECTORY)
-    assert len(ahead.stepped(HOME.child(first), 1.0, listings.get)) <= 2
+    assert len(ahead.stepped(HOME.child(first), 1.0, peeking(listings))) <= 2
 
 
 def test_slow_steps_are_no_walk():
     """A person who opens one folder a minute does not walk."""
     listings, ahead = tree(1, 200), WalkAhead()
     for step, at in enumerate(walk(listings, HOME, by_name=False)):
-        assert ahead.stepped(at, step * 60.0, listings.get) == []
+        assert ahead.stepped(at, step * 60.0, peeking(listings)) == []
