@@ -43,10 +43,10 @@ test-reads: ## random reads of files that change: 10 000 steps on each kind of s
 	@scripts/bootstrap
 	CS3FUSE_REQUIRE_MOUNT=1 $(VENV_PYTHON) -X faulthandler -m pytest -rP -m slow -n 2 tests/unit/cache/test_content_model.py tests/mount/test_random_reads.py $(ARGS)
 
-bench: ## measure against bare calls (ITEMS=ls,walk PROFILE=reva,opencloud RUNS=3 PEERS=1 PUBLISH=1; CALM_S, LATENCY_MS, IDLE_S, SCALE)
+bench: ## measure against bare calls (ITEMS=ls,walk PROFILE=reva,opencloud RUNS=3 PEERS=1 MINIMAL=1 PUBLISH=1; CALM_S, LATENCY_MS, IDLE_S, SCALE)
 	@scripts/bootstrap mount
 	@$(VENV_PYTHON) -m bench $(if $(ITEMS),--items $(ITEMS)) $(if $(PROFILE),--profile $(PROFILE)) $(if $(RUNS),--runs $(RUNS)) \
-		$(if $(filter-out 0,$(PEERS)),--peers) $(if $(SCALE),--scale $(SCALE)) $(if $(IDLE_S),--idle-seconds $(IDLE_S)) \
+		$(if $(filter-out 0,$(PEERS)),--peers) $(if $(filter-out 0,$(MINIMAL)),--minimal) $(if $(SCALE),--scale $(SCALE)) $(if $(IDLE_S),--idle-seconds $(IDLE_S)) \
 		$(if $(CALM_S),--calm-seconds $(CALM_S)) $(if $(LATENCY_MS),--latency-ms $(LATENCY_MS)) \
 		$(if $(filter-out 0,$(PUBLISH)),--publish) $(if $(OUTPUT),--output $(OUTPUT))
 

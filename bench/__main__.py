@@ -57,7 +57,7 @@ def _play_all(gateway: gateways.Gateway, folder: Path, arguments: argparse.Names
         for item in runner.chosen(items.ALL, arguments.items, gateway):
             where = f"{gateway.profile}: {item.title}"
             tell = partial(_tell, status, where)
-            row = runner.play(item, stage, runs=arguments.runs, tell=tell)
+            row = runner.play(item, stage, runs=arguments.runs, is_minimal=arguments.minimal, tell=tell)
             rows.append(row)
             console.print(report.line(row), highlight=False)
     return rows
@@ -79,6 +79,9 @@ def _arguments() -> argparse.Namespace:
     )
     parser.add_argument("--runs", type=int, default=3, help="how often each contender does each item; the median counts")
     parser.add_argument("--peers", action="store_true", help="rclone and davfs2 too, where they are installed")
+    parser.add_argument(
+        "--minimal", action="store_true", help="the minimal mount too: what pyfuse3, trio and grpcio cost without any promise"
+    )
     parser.add_argument("--scale", type=float, default=1.0, help="shrink sizes and counts, for a trial; promises nothing then")
     parser.add_argument("--idle-seconds", type=float, default=60.0, help="how long the idle mount is watched [s]")
     parser.add_argument("--calm-seconds", type=float, default=0.0, help="wait so long at most for a calm machine, each time [s]")

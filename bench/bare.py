@@ -60,7 +60,10 @@ class Ticket:
 
 
 class Bare:
-    """A signed-in caller. Paths are relative to the root that a mount of the same user shows, without a slash before them."""
+    """A signed-in caller. Paths are relative to the root that a mount of the same user shows, without a slash before them.
+
+    ``channel``, ``stub`` and ``metadata`` are what its calls are made with.
+    """
 
     def __init__(self, access: Access) -> None:
         """Sign in. Raises: BareCallError."""
@@ -68,24 +71,24 @@ class Bare:
         options = [("grpc.max_receive_message_length", _LARGEST_MESSAGE)]
         if access.is_tls:
             roots = access.ca_file.read_bytes() if access.ca_file else None
-            self._channel = grpc.secure_channel(access.target, grpc.ssl_channel_credentials(roots), options)
+            self.channel = grpc.secure_channel(access.target, grpc.ssl_channel_credentials(roots), options)
         else:
-            self._channel = grpc.insecure_channel(access.target, options)
-        self._gateway = gateway_grpc.GatewayAPIStub(self._channel)
+            self.channel = grpc.insecure_channel(access.target, options)
+        self.stub = gateway_grpc.GatewayAPIStub(self.channel)
         verification: dict[str, Any] = {"ca_certs": str(access.ca_file)} if access.ca_file else {}
         if access.is_insecure:
             urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
             verification = {"cert_reqs": "CERT_NONE", "assert_hostname": False}
         self._pool = urllib3.PoolManager(retries=False, timeout=_CALL_S, blocksize=MIB, maxsize=32, **verification)
         request = gateway_pb.AuthenticateRequest(type=access.auth, client_id=access.user, client_secret=access.secret)
-        self._metadata: list[tuple[str, str]] = []
-        self._metadata = [("x-access-token", self._call("Authenticate", request).token)]
+        self.metadata: list[tuple[str, str]] = []
+        self.metadata = [("x-access-token", self._call("Authenticate", request).token)]
         self._base, self._root_id = self._find_root()
 
     def close(self) -> None:
         """Close the connections."""
         self._pool.clear()
-        self._channel.close()
+        self.channel.close()
 
     def __enter__(self) -> Self:
         return self
@@ -98,7 +101,7 @@ class Bare:
     def size(self, path: str) -> int | None:
         """Size of a file [bytes] that is ready to be read; None while it is not."""
         try:
-            info = self._call("Stat", provider_pb.StatRequest(ref=self._reference(path))).info
+            info = self._call("Stat", provider_pb.StatRequest(ref=self.reference(path))).info
         except BareCallError:
             return None
         status = info.opaque.map.get("status")
@@ -106,21 +109,21 @@ class Bare:
 
     def names(self, path: str) -> list[tuple[str, bool]]:
         """One ListContainer: names, and whether they are folders."""
-        answer = self._call("ListContainer", provider_pb.ListContainerRequest(ref=self._reference(path)))
+        answer = self._call("ListContainer", provider_pb.ListContainerRequest(ref=self.reference(path)))
         return [
             (info.path.rsplit("/", 1)[-1] or info.name, info.type == storage_pb.RESOURCE_TYPE_CONTAINER) for info in answer.infos
         ]
 
     def mkdir(self, path: str) -> None:
         """CreateContainer."""
-        self._call("CreateContainer", provider_pb.CreateContainerRequest(ref=self._reference(path)))
+        self._call("CreateContainer", provider_pb.CreateContainerRequest(ref=self.reference(path)))
 
     def delete(self, path: str) -> None:
         """Delete a file, or a folder with all that it holds; waits while the server still processes it."""
         until = time.monotonic() + _READY_S
         while True:
             try:
-                self._call("Delete", provider_pb.DeleteRequest(ref=self._reference(path)))
+                self._call("Delete", provider_pb.DeleteRequest(ref=self.reference(path)))
             except BareCallError:
                 if time.monotonic() > until:
                     raise
@@ -140,15 +143,19 @@ class Bare:
 
     def download_ticket(self, path: str) -> Ticket:
         """InitiateFileDownload."""
-        request = provider_pb.InitiateFileDownloadRequest(ref=self._reference(path))
-        return self._ticket(self._call("InitiateFileDownload", request).protocols, "download_endpoint")
+        request = provider_pb.InitiateFileDownloadRequest(ref=self.reference(path))
+        return self.ticket(self._call("InitiateFileDownload", request).protocols, "download_endpoint")
 
     def upload_ticket(self, path: str, size_bytes: int) -> Ticket:
         """InitiateFileUpload."""
-        request = provider_pb.InitiateFileUploadRequest(ref=self._reference(path))
+        answer = self._call("InitiateFileUpload", self.upload_request(path, size_bytes))
+        return self.ticket(answer.protocols, "upload_endpoint", size_bytes)
+
+    def upload_request(self, path: str, size_bytes: int) -> provider_pb.InitiateFileUploadRequest:
+        """What InitiateFileUpload takes."""
+        request = provider_pb.InitiateFileUploadRequest(ref=self.reference(path))
         request.opaque.map["Upload-Length"].CopyFrom(types_pb2.OpaqueEntry(decoder="plain", value=str(size_bytes).encode()))
-        ticket = self._ticket(self._call("InitiateFileUpload", request).protocols, "upload_endpoint")
-        return Ticket(ticket.url, {**ticket.headers, "Upload-Length": str(size_bytes)})
+        return request
 
     def get(self, path: str, first: int | None = None, stop: int | None = None) -> bytes:
         """InitiateFileDownload and one GET, of the range if there is one. Raises: BareCallError, also where ranges are refused."""
@@ -220,7 +227,7 @@ class Bare:
 
     def _call(self, name: str, request: Any) -> Any:
         try:
-            answer = getattr(self._gateway, name)(request, metadata=self._metadata, timeout=_CALL_S)
+            answer = getattr(self.stub, name)(request, metadata=self.metadata, timeout=_CALL_S)
         except grpc.RpcError as error:
             raise BareCallError(f"{name}: {error.code().name} {error.details()}") from error
         if answer.status.code != code_pb2.CODE_OK:
@@ -259,19 +266,23 @@ class Bare:
             return ""
         return str(home)
 
-    def _reference(self, path: str) -> Any:
+    def reference(self, path: str) -> Any:
+        """The CS3 reference of a path."""
         if self._root_id is not None:
             return storage_pb.Reference(resource_id=self._root_id, path=f"./{path}")
         return storage_pb.Reference(path=f"{self._base}/{path}")
 
-    def _ticket(self, offers: Iterable[Any], endpoint: str) -> Ticket:
+    def ticket(self, offers: Iterable[Any], endpoint: str, upload_bytes: int | None = None) -> Ticket:
+        """The usable one of what an initiation offered. Raises: BareCallError."""
         by_name = {offer.protocol: offer for offer in offers}
         offer = by_name.get("simple") or by_name.get("spaces")
         if offer is None:
             raise BareCallError(f"The gateway offers only {', '.join(by_name)}.")
-        headers = {"x-access-token": self._metadata[0][1]}
+        headers = {"x-access-token": self.metadata[0][1]}
         if offer.token:
             headers["X-Reva-Transfer"] = offer.token
+        if upload_bytes is not None:
+            headers["Upload-Length"] = str(upload_bytes)
         return Ticket(getattr(offer, endpoint), headers)
 
 

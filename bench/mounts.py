@@ -10,6 +10,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
@@ -22,12 +23,15 @@ from bench.measure import drop_pages
 from cs3fuse.config.folders import socket_path
 from cs3fuse.control.client import request
 from cs3fuse.kernel.mounts import mounted_type
+from cs3fuse.kernel.session import raise_read_ahead
 from tests.support.processes import MountProcess
 
 _START_S = 30.0
 _STOP_S = 60.0
 _POLL_S = 0.01
 _DAVFS_CACHES = Path("/var/cache/davfs2")
+SETTLED = b"user.settled"
+"""The extended attribute of the minimal mount that can be read when everything was sent."""
 _DAVFS_RUNNING = Path("/var/run/mount.davfs")
 
 
@@ -105,6 +109,49 @@ class Cs3FuseMount(Mount):
 
     def settle(self) -> None:
         request(socket_path(self.path), "flush", timeout_s=None)
+
+
+class MinimalMount(Mount):
+    """What a mount in Python costs at least (``bench.minimal``), of the embedded gateway."""
+
+    label = "minimal"
+    acknowledges = True
+
+    def __init__(self, gateway: Gateway, folder: Path, options: Mapping[str, object]) -> None:
+        super().__init__(gateway, folder)
+        self._mode = str(options.get("commit", "close"))
+        self._daemon: subprocess.Popen[bytes] | None = None
+
+    @property
+    def cache(self) -> Path:
+        return self.folder / "cache"
+
+    def start(self) -> None:
+        self.path.mkdir(parents=True)
+        self.cache.mkdir()
+        access = self.gateway.access
+        command = [sys.executable, "-m", "bench.minimal", access.target, access.user, str(self.path), str(self.cache), self._mode]
+        self._daemon = subprocess.Popen(command, stdin=subprocess.PIPE)
+        assert self._daemon.stdin is not None
+        self._daemon.stdin.write(access.secret.encode())
+        self._daemon.stdin.close()
+        self.pid = self._daemon.pid
+        self._wait_until_mounted()
+        self.path.stat()
+        raise_read_ahead(self.path)
+
+    def stop(self) -> None:
+        if self._daemon is None:
+            return
+        subprocess.run(["fusermount3", "-u", str(self.path)], check=False, capture_output=True)
+        try:
+            self._daemon.wait(_STOP_S)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            self._daemon.wait()
+
+    def settle(self) -> None:
+        os.getxattr(self.path, SETTLED)
 
 
 class RcloneMount(Mount):

@@ -18,6 +18,7 @@ from rich.table import Table
 from bench import chart
 from bench.content import MIB
 from bench.measure import Sample
+from bench.mounts import MinimalMount
 from bench.runner import LIMIT, OURS, Row
 from cs3fuse import __version__
 
@@ -184,6 +185,12 @@ def _page(results: Results, chart_name: str) -> str:
         "",
         _memory_sentence(results),
     ]
+    if MinimalMount.label in results.peers:
+        lines += [
+            "",
+            f"`{MinimalMount.label}` is `bench/minimal`: what pyfuse3, trio and grpcio cost without any promise. It checks, locks, settles and stores nothing,",
+            "and believes one answer for ever. What it needs, no mount of this kind can save.",
+        ]
     limits = {row.title: row.limit_title for row in results.rows if row.limit_title}
     lines += ["", "What the limit is:", "", *(f"- {title}: {limit}" for title, limit in limits.items())]
     complaints = [f"- {row.profile}, {row.title}: {label}: {text}" for row in results.rows for label, text in row.failures.items()]

@@ -21,7 +21,7 @@ from bench.content import WrongBytesError
 from bench.gateways import Gateway
 from bench.items.base import Item, Medians, Stage, Verdict
 from bench.measure import Meter, Sample
-from bench.mounts import Cs3FuseMount, Mount, installed_peers, mounted
+from bench.mounts import Cs3FuseMount, MinimalMount, Mount, installed_peers, mounted
 
 OURS = Cs3FuseMount.label
 LIMIT = "bare"
@@ -76,8 +76,8 @@ def stage_of(gateway: Gateway, scratch: Path, *, scale: float, idle_s: float, ca
         shutil.rmtree(scratch, ignore_errors=True)
 
 
-def play(item: Item, stage: Stage, *, runs: int, tell: Callable[[str], None]) -> Row:
-    """Measure one item with every contender. Failures become part of the row."""
+def play(item: Item, stage: Stage, *, runs: int, is_minimal: bool, tell: Callable[[str], None]) -> Row:
+    """Measure one item with every contender, ``is_minimal``: the minimal mount too. Failures become part of the row."""
     gateway = stage.gateway
     row = Row(item.name, item.title, item.limit_title, gateway.profile)
     tell("preparing")
@@ -86,6 +86,10 @@ def play(item: Item, stage: Stage, *, runs: int, tell: Callable[[str], None]) ->
     if item.limit_title:
         contenders[LIMIT] = lambda: _measure_bare(item, stage)
     contenders[OURS] = lambda: _measure_mount(item, stage, lambda folder: Cs3FuseMount(gateway, folder, item.mount_options))
+    if is_minimal and item.with_minimal and not gateway.is_live:
+        contenders[MinimalMount.label] = lambda: _measure_mount(
+            item, stage, lambda folder: MinimalMount(gateway, folder, item.mount_options)
+        )
     if item.with_peers:
         for peer in installed_peers(gateway):
             contenders[peer.label] = lambda peer=peer: _measure_mount(item, stage, lambda folder: peer(gateway, folder))  # type: ignore[misc]

@@ -130,6 +130,8 @@ class Item(ABC):
     runs: ClassVar[int | None] = None
     """How often, where that differs from what was asked for."""
     with_peers: ClassVar[bool] = True
+    with_minimal: ClassVar[bool] = False
+    """Whether the minimal mount can do it."""
 
     def fits(self, gateway: Gateway) -> bool:
         """Whether it makes sense with this gateway."""

@@ -46,6 +46,7 @@ class ListCold(Item):
     name = "ls"
     title = "ls -l of 5000 files, cold"
     limit_title = "one ListContainer"
+    with_minimal = True
     _COUNT = 5000
 
     def prepare(self, stage: Stage) -> None:
@@ -79,6 +80,7 @@ class ListWarm(ListCold):
 
     name = "ls-warm"
     title = "ls -l of 5000 files, again"
+    with_minimal = False
 
     def work(self, stage: Stage, mount: Mount, meter: Meter) -> None:
         folder = mount.path / self._folder(stage)
@@ -96,6 +98,7 @@ class WalkCold(Item):
     name = "walk"
     title = "walk of 221 folders, 2000 files, cold"
     limit_title = "ListContainer of each, in a row"
+    with_minimal = True
     _TOP, _BELOW, _FILES = 20, 10, 10
 
     def prepare(self, stage: Stage) -> None:

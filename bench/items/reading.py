@@ -40,6 +40,7 @@ class SequentialCold(Item):
     name = "sequential"
     title = "512 MiB sequential, cold"
     limit_title = "curl to a file"
+    with_minimal = True
 
     def prepare(self, stage: Stage) -> None:
         _large_file(stage)
@@ -112,6 +113,7 @@ class OneRange(Item):
     name = "range"
     title = "4 KiB at 400 MiB of 512 MiB, cold"
     limit_title = "InitiateFileDownload + one range GET"
+    with_minimal = True
 
     def fits(self, gateway: Gateway) -> bool:
         return gateway.ranges
@@ -191,6 +193,7 @@ class SmallFiles(Item):
     name = "small"
     title = "200 files of 4 KiB in one folder, cold"
     limit_title = "InitiateFileDownload + GET, in a row"
+    with_minimal = True
     _COUNT = 200
 
     def prepare(self, stage: Stage) -> None:
@@ -232,6 +235,7 @@ class ManyReaders(Item):
     name = "readers"
     title = "16 threads, 16 files of 64 MiB, cold"
     limit_title = "16 curls at once to files"
+    with_minimal = True
     _COUNT = 16
     _BYTES = 64 * MIB
 

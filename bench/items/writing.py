@@ -46,6 +46,7 @@ class LargeWrite(Item):
     name = "write"
     title = "256 MiB written and fsynced"
     limit_title = "InitiateFileUpload + curl PUT"
+    with_minimal = True
 
     def prepare(self, stage: Stage) -> None:
         stage.local_file(stage.bytes(_LARGE_BYTES))
@@ -75,6 +76,7 @@ class CreateSmall(Item):
     name = "create"
     title = "100 files of 4 KiB created and closed"
     limit_title = "InitiateFileUpload + PUT, in a row"
+    with_minimal = True
     _COUNT = 100
 
     def limit(self, stage: Stage, meter: Meter) -> None:
