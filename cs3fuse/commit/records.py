@@ -10,6 +10,7 @@ import enum
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from cs3fuse.model import ByteRange, Checksum, Entry, IdRoot, Kind, Location, Lock, PathRoot, ResourceId, Root, VirtualRoot
@@ -92,8 +93,9 @@ class ConflictRecord:
     reason: str
 
 
+@lru_cache(maxsize=128)
 def encode_root(root: Root) -> str:
-    """The text form of a root; ``decode_root`` reverses it."""
+    """The text form of a root; ``decode_root`` reverses it. There are few, and each change of a record tells its own."""
     if isinstance(root, PathRoot):
         return json.dumps({"path": root.path})
     if isinstance(root, VirtualRoot):
@@ -154,7 +156,7 @@ def decode_entry(text: str | None) -> Entry | None:
 
 def encode_ranges(ranges: Sequence[ByteRange]) -> str:
     """The text form of ranges."""
-    return json.dumps([[each.start, each.stop] for each in ranges])
+    return json.dumps([[each.start, each.stop] for each in ranges]) if ranges else "[]"
 
 
 def decode_ranges(text: str) -> tuple[ByteRange, ...]:
@@ -164,7 +166,7 @@ def decode_ranges(text: str) -> tuple[ByteRange, ...]:
 
 def encode_earlier(earlier: Sequence[tuple[int, str]]) -> str:
     """The text form of ``CommitRecord.earlier``."""
-    return json.dumps([list(each) for each in earlier])
+    return json.dumps([list(each) for each in earlier]) if earlier else "[]"
 
 
 def decode_earlier(text: str) -> tuple[tuple[int, str], ...]:

@@ -14,13 +14,13 @@ import pytest
 import trio
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from trio.testing import MockClock
 
 from cs3fuse.capabilities import CapabilityBook
 from cs3fuse.commit.engine import CommitEngine, EngineOptions
 from cs3fuse.commit.protocol import RetryPolicy
 from cs3fuse.commit.session import WriteSession
 from cs3fuse.errors import ConflictError, Cs3FuseError, StaleError, UnavailableError
+from tests.support.clocks import jumping_clock
 from tests.unit.commit.fakes import HOME, MEMORY, PROFILES, FakeContent, FakeServer, LostAnswer, NeverArrived, Reset
 
 AT = HOME.child("a.txt")
@@ -116,7 +116,7 @@ def test_random_interleavings(profile: str) -> None:
     @settings(max_examples=200, deadline=None)
     def interleave(steps: list[tuple[str, int, int | None]]) -> None:
         with tempfile.TemporaryDirectory(dir=MEMORY) as folder:
-            trio.run(_play, profile, Path(folder), steps, clock=MockClock(autojump_threshold=0))
+            trio.run(_play, profile, Path(folder), steps, clock=jumping_clock())
 
     interleave()
 

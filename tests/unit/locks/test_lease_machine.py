@@ -24,6 +24,7 @@ from cs3fuse.locks.held import Lease
 from cs3fuse.locks.lease import SAFETY_S
 from cs3fuse.locks.manager import LeaseManager
 from cs3fuse.model import Entry, Kind, Location, Lock, LockInfo, PathRoot, ResourceId
+from tests.support.clocks import jumping_clock
 
 EPOCH_S = 1_700_000_000.0
 TTL_S = 300.0
@@ -323,4 +324,4 @@ async def verify(world: World) -> None:
 @given(steps=st.lists(STEPS, max_size=40))
 def test_leases_in_any_order_of_events(weak: bool, steps: list[tuple[Any, ...]], tmp_path_factory: pytest.TempPathFactory) -> None:
     """A lock that we send along is ours, a foreign one is never taken, and none of ours stays when nobody needs it."""
-    trio.run(play, tmp_path_factory.mktemp("state"), weak, steps, clock=trio.testing.MockClock(autojump_threshold=0))
+    trio.run(play, tmp_path_factory.mktemp("state"), weak, steps, clock=jumping_clock())
