@@ -106,6 +106,19 @@ async def test_sequential_reads_are_ahead_of_the_reader(tmp_path):
         reader.close()
 
 
+@pytest.mark.parametrize(("carries", "least", "most"), [(True, 8 * MIB + 1, 32 * MIB), (False, 2 * MIB, 8 * MIB)])
+async def test_pieces_are_large_where_each_block_is_proven(tmp_path, carries, least, most):
+    """Without an etag in the answer nothing of a piece is served before its end, so none may be long."""
+    server, data = FakeServer(answers_carry_etag=carries), some(48 * MIB)
+    server.write(A, data)
+    async with opened(tmp_path, server, book=knowing(ranges=True)) as store:
+        reader = store.open(A, server.entry(A))
+        for offset in range(0, len(data), MIB):
+            assert await reader.read(offset, MIB) == data[offset : offset + MIB]
+        assert least <= max(len(part) for _, part in server.fetches) <= most
+        reader.close()
+
+
 @pytest.mark.parametrize("name", ["t.root", "T.PARQUET", "a.h5", "x.npz"])
 async def test_head_and_tail_come_at_open(tmp_path, name):
     """Formats that begin with their ends have them when the first read comes."""

@@ -113,3 +113,16 @@ async def test_close_ends_a_paused_transfer(tmp_path):
     assert ended == [True]
     with pytest.raises(TransferEnded):
         sink.write(0, memoryview(bytes(10)))
+
+
+async def test_the_trio_thread_never_waits(tmp_path):
+    """What a small answer brings is in memory already: it is taken beyond the limit, and told at once."""
+    told = []
+    file = SparseFile(tmp_path / "f", 10, is_new=True)
+    sink = BlockSink(file, ByteRange(0, 10), size=10, notify=lambda: told.append(sink.position), limit=0)
+    sink.write(0, memoryview(bytes(10)))
+    assert told == [10]
+    assert not sink.is_paused
+    sink.close()
+    with pytest.raises(TransferEnded):
+        sink.write(10, memoryview(b""))

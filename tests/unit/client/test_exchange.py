@@ -156,7 +156,18 @@ async def test_a_connection_that_ends_is_not_used_again(exchanges: Exchanges, se
 
 
 async def test_a_kept_connection_that_the_server_closed_is_not_used(exchanges: Exchanges, server: FakeDataServer) -> None:
-    """Nor one on which it said something unasked: the next answer would be that of another request."""
+    """Without a word, as servers do after a while: the next request must not be the one that notices."""
+    server.on(raw(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"))
+    assert await get(exchanges, server.url) == (200, b"ok")
+    [[kept]] = exchanges._idle.values()
+    with trio.fail_after(5):
+        await trio.lowlevel.wait_readable(kept.sock)
+    assert await get(exchanges, server.url) == (200, b"ok")
+    assert server.connections == 2
+
+
+async def test_a_kept_connection_that_has_more_to_say_is_not_used(exchanges: Exchanges, server: FakeDataServer) -> None:
+    """The next answer would be that of another request."""
     server.on(serving(CONTENT), raw(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nokHTTP/1.1 200 OK\r\n", hangs_up=False))
     await get(exchanges, server.url)
     assert await get(exchanges, server.url) == (200, b"ok")
