@@ -88,7 +88,7 @@ class Sink(Protocol):
     def write(self, offset: int, data: memoryview) -> None:
         """Store ``data`` at file offset ``offset`` (ascending within one fetch).
 
-        May block to pace the transfer, except in the trio thread, which comes once, with all bytes of a fetch of at most a block.
+        May block to pace the transfer, except in the trio thread, which brings at most a block.
 
         ``data`` is a reused buffer: copy or write it before returning. Raising any exception ends the transfer; the
         exception leaves ``RemoteData.fetch`` unchanged.

@@ -141,28 +141,28 @@ class Answer:
         self.is_request_taken = True
         """Whether all of the request was sent before this came."""
 
-    async def body(self) -> bytes:
-        """All of it, of known length. Raises: OSError, TimeoutError, EOFError: it ended early; ClosedExchangeError.
+    async def piece(self) -> bytes:
+        """What came next of the body, whose length is known; b"" after its end.
 
-        Cancellation: the connection is closed with the answer.
+        Raises: OSError, TimeoutError, EOFError: it ended early; ClosedExchangeError. Cancellation: the connection is closed with the answer.
         """
-        length = self.length_remaining
+        length, connection = self.length_remaining, self._connection
         assert length is not None
-        connection = self._connection
-        pieces, count = [connection.buffered], len(connection.buffered)
-        connection.buffered = b""
-        try:
-            while count < length:
+        if not length:
+            return b""
+        piece, connection.buffered = connection.buffered, b""
+        if not piece:
+            try:
                 piece = await connection.receive()
-                if not piece:
-                    raise EOFError("the connection was closed")
-                pieces.append(piece)
-                count += len(piece)
-        except trio.ClosedResourceError:
-            raise ClosedExchangeError from None
-        self.length_remaining = 0
-        self._keeps = self._keeps and count == length
-        return b"".join(pieces)[:length]
+            except trio.ClosedResourceError:
+                raise ClosedExchangeError from None
+            if not piece:
+                raise EOFError("the connection was closed")
+        if len(piece) > length:  # nobody asked for more: what follows belongs to no request
+            self._keeps = False
+            piece = piece[:length]
+        self.length_remaining = length - len(piece)
+        return piece
 
     def close(self) -> None:
         """Keep the connection for the next request if this answer is through, else close it."""

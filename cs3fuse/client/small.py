@@ -37,12 +37,12 @@ def is_small(order: Download | Upload) -> bool:
 
 
 async def download_small(exchanges: Exchanges, order: Download, sink: Sink) -> Fetched:
-    """GET into the sink, whose ``write`` is called at most once, with all bytes.
+    """GET into the sink, as the bytes come: a slow transfer must be seen to move. Every check of the version comes before the first.
 
     Raises: HttpStatusError, OtherSizeError, NoAnswerError, NotSmallError: nothing was written; StaleError, RangesUnsupportedError,
     BadDataError, DeadlineError, UnavailableError; whatever ``sink.write`` raises.
 
-    Cancellation: nothing was written.
+    Cancellation: the sink has what came.
     """
     try:
         answer = await exchanges.request("GET", order.url, get_headers(order))
@@ -54,14 +54,19 @@ async def download_small(exchanges: Exchanges, order: Download, sink: Sink) -> F
         offset, skip, length, total = placement(answer, order)
         if answer.length_remaining is None or answer.length_remaining > SMALL_BYTES:
             raise NotSmallError
-        try:
-            body = await answer.body()
-        except (OSError, EOFError) as exc:
-            raise body_failure(exc, order.path, f"{offset} of {offset + length}") from exc
-        except ClosedExchangeError as exc:
-            raise _given_up() from exc
-        if length:
-            sink.write(offset, memoryview(body)[skip : skip + length])
+        position, end = offset, offset + length
+        while position < end:
+            try:
+                piece = memoryview(await answer.piece())
+            except (OSError, EOFError) as exc:
+                raise body_failure(exc, order.path, f"{position} of {end}") from exc
+            except ClosedExchangeError as exc:
+                raise _given_up() from exc
+            wanted = piece[skip:][: end - position]
+            skip = max(0, skip - len(piece))
+            if wanted:
+                sink.write(position, wanted)
+                position += len(wanted)
         return Fetched(etag=answer.headers.get("ETag"), total=total)
     finally:
         answer.close()
