@@ -79,9 +79,7 @@ def _arguments() -> argparse.Namespace:
     )
     parser.add_argument("--runs", type=int, default=3, help="how often each contender does each item; the median counts")
     parser.add_argument("--peers", action="store_true", help="rclone and davfs2 too, where they are installed")
-    parser.add_argument(
-        "--minimal", action="store_true", help="the minimal mount too: what pyfuse3, trio and grpcio cost without any promise"
-    )
+    parser.add_argument("--minimal", action="store_true", help="the minimal mount too: the same libraries without any promise")
     parser.add_argument("--scale", type=float, default=1.0, help="shrink sizes and counts, for a trial; promises nothing then")
     parser.add_argument("--idle-seconds", type=float, default=60.0, help="how long the idle mount is watched [s]")
     parser.add_argument("--calm-seconds", type=float, default=0.0, help="wait so long at most for a calm machine, each time [s]")

@@ -111,8 +111,28 @@ class Cs3FuseMount(Mount):
         request(socket_path(self.path), "flush", timeout_s=None)
 
 
-class MinimalMount(Mount):
-    """What a mount in Python costs at least (``bench.minimal``), of the embedded gateway."""
+class ForegroundMount(Mount):
+    """One whose daemon is our child and keeps its cache in the mount's folder."""
+
+    _daemon: subprocess.Popen[bytes] | None = None
+
+    @property
+    def cache(self) -> Path:
+        return self.folder / "cache"
+
+    def stop(self) -> None:
+        if self._daemon is None:
+            return
+        subprocess.run(["fusermount3", "-u", str(self.path)], check=False, capture_output=True)
+        try:
+            self._daemon.wait(_STOP_S)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            self._daemon.wait()
+
+
+class MinimalMount(ForegroundMount):
+    """A mount of the embedded gateway that keeps no promise (``bench.minimal``)."""
 
     label = "minimal"
     acknowledges = True
@@ -120,11 +140,6 @@ class MinimalMount(Mount):
     def __init__(self, gateway: Gateway, folder: Path, options: Mapping[str, object]) -> None:
         super().__init__(gateway, folder)
         self._mode = str(options.get("commit", "close"))
-        self._daemon: subprocess.Popen[bytes] | None = None
-
-    @property
-    def cache(self) -> Path:
-        return self.folder / "cache"
 
     def start(self) -> None:
         self.path.mkdir(parents=True)
@@ -140,29 +155,14 @@ class MinimalMount(Mount):
         self.path.stat()
         raise_read_ahead(self.path)
 
-    def stop(self) -> None:
-        if self._daemon is None:
-            return
-        subprocess.run(["fusermount3", "-u", str(self.path)], check=False, capture_output=True)
-        try:
-            self._daemon.wait(_STOP_S)
-        except subprocess.TimeoutExpired:
-            self.kill()
-            self._daemon.wait()
-
     def settle(self) -> None:
         os.getxattr(self.path, SETTLED)
 
 
-class RcloneMount(Mount):
+class RcloneMount(ForegroundMount):
     """rclone mount of WebDAV, with its full cache (the mode in which reads may seek)."""
 
     label = "rclone"
-    _daemon: subprocess.Popen[bytes] | None = None
-
-    @property
-    def cache(self) -> Path:
-        return self.folder / "cache"
 
     def start(self) -> None:
         webdav = self.gateway.webdav
@@ -180,16 +180,6 @@ class RcloneMount(Mount):
         )
         self.pid = self._daemon.pid
         self._wait_until_mounted()
-
-    def stop(self) -> None:
-        if self._daemon is None:
-            return
-        subprocess.run(["fusermount3", "-u", str(self.path)], check=False, capture_output=True)
-        try:
-            self._daemon.wait(_STOP_S)
-        except subprocess.TimeoutExpired:
-            self.kill()
-            self._daemon.wait()
 
 
 class DavfsMount(Mount):

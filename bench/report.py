@@ -188,8 +188,8 @@ def _page(results: Results, chart_name: str) -> str:
     if MinimalMount.label in results.peers:
         lines += [
             "",
-            f"`{MinimalMount.label}` is `bench/minimal`: what pyfuse3, trio and grpcio cost without any promise. It checks, locks, settles and stores nothing,",
-            "and believes one answer for ever. What it needs, no mount of this kind can save.",
+            f"`{MinimalMount.label}` is `bench/minimal`: pyfuse3, trio and grpcio moving names and bytes, without any promise: it checks, locks, settles and stores",
+            "nothing, and believes one answer for ever. It is short, not tuned: listings are slower than ours.",
         ]
     limits = {row.title: row.limit_title for row in results.rows if row.limit_title}
     lines += ["", "What the limit is:", "", *(f"- {title}: {limit}" for title, limit in limits.items())]

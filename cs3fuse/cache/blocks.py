@@ -71,7 +71,7 @@ class RangedTransfers:
         """Start the absent ones of the ``ahead`` blocks from ``first`` on, unless half of them are here or coming."""
         stop = min(len(content.blocks), first + ahead)
         absent = content.blocks.first_absent(first, stop)
-        if absent is None or (absent - first > ahead // 2 and stop - absent < _LARGEST_PIECE):
+        if absent is None or (absent - first > ahead // 2 and stop - absent < self._largest(content)):
             return
         piece = self._piece(content, ahead)
         for low, high in list(content.blocks.absent_runs(absent, stop)):
@@ -80,9 +80,11 @@ class RangedTransfers:
 
     def _piece(self, content: Content, ahead: int) -> int:
         """Blocks of one GET of a read-ahead of so many."""
-        largest = _LARGEST_PIECE if self._services.carries_etag.get(content.entry.storage_id) else _LARGEST_UNPROVEN
         cuts = _PIECES_AHEAD if len(self._services.active) < _MANY_TRANSFERS else 1
-        return min(largest, max(_LEAST_PIECE, ahead // cuts))
+        return min(self._largest(content), max(_LEAST_PIECE, ahead // cuts))
+
+    def _largest(self, content: Content) -> int:
+        return _LARGEST_PIECE if self._services.carries_etag.get(content.entry.storage_id) else _LARGEST_UNPROVEN
 
     def _launch(self, content: Content, first: int, stop: int, limits: RootLimits) -> None:
         content.blocks.replace(State.ABSENT, State.COMING, first, stop)

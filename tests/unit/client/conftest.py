@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 import ssl
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
 
 import pytest
 
@@ -12,6 +15,7 @@ from cs3fuse.client.connections import ConnectionPool
 from cs3fuse.client.data import Cs3Data
 from cs3fuse.client.locks import Cs3Locks
 from cs3fuse.client.tree import Cs3Tree
+from cs3fuse.ports import UploadSource
 from tests.unit.client.fakes import FakeDataServer, FakeStub, FakeTokens
 
 
@@ -58,3 +62,19 @@ async def data(calls: Calls, tree: Cs3Tree, pool: ConnectionPool) -> AsyncIterat
 def server() -> Iterator[FakeDataServer]:
     with FakeDataServer() as server:
         yield server
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Iterator[Callable[[bytes], UploadSource]]:
+    """Makes staged files."""
+    opened: list[int] = []
+
+    def make(content: bytes) -> UploadSource:
+        path = tmp_path / f"staged-{len(opened)}"
+        path.write_bytes(content)
+        opened.append(os.open(path, os.O_RDONLY))
+        return UploadSource(opened[-1], len(content), hashlib.sha1(content).hexdigest(), 5_000_000_007)
+
+    yield make
+    for descriptor in opened:
+        os.close(descriptor)

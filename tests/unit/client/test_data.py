@@ -7,7 +7,7 @@ import hashlib
 import os
 import ssl
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -469,21 +469,6 @@ async def _expect_unavailable(data: Cs3Data) -> None:
 
 
 # -- uploads -------------------------------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def source(tmp_path: Path) -> Iterator[Callable[[bytes], UploadSource]]:
-    opened: list[int] = []
-
-    def make(content: bytes) -> UploadSource:
-        path = tmp_path / f"staged-{len(opened)}"
-        path.write_bytes(content)
-        opened.append(os.open(path, os.O_RDONLY))
-        return UploadSource(opened[-1], len(content), hashlib.sha1(content).hexdigest(), 5_000_000_007)
-
-    yield make
-    for descriptor in opened:
-        os.close(descriptor)
 
 
 Source = Callable[[bytes], UploadSource]

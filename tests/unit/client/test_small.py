@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -263,21 +262,6 @@ async def test_closing_stops_running_transfers(
 
 
 # -- uploads -----------------------------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def source(tmp_path: Path) -> Iterator[Callable[[bytes], UploadSource]]:
-    opened: list[int] = []
-
-    def make(content: bytes) -> UploadSource:
-        path = tmp_path / str(len(opened))
-        path.write_bytes(content)
-        opened.append(os.open(path, os.O_RDONLY))
-        return UploadSource(opened[-1], len(content), "0" * 40, 1_700_000_000_000_000_000)
-
-    yield make
-    for fd in opened:
-        os.close(fd)
 
 
 Source = Callable[[bytes], UploadSource]
