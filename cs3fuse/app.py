@@ -84,6 +84,7 @@ class Mount:
             mode=options.commit,
             workers=options.upload_workers,
             on_server=lambda at, entry: self.metadata.put(at, entry),  # noqa: PLW0108 the cache is made below
+            names_in=lambda at: self.metadata.names_in(at),  # noqa: PLW0108 the same
         )
         history = with_history(view)
         core = Core(options, view, identity, state_folder, cache_folder, engine_options=engine)

@@ -6,6 +6,8 @@ bounded by the client's threads. ``promptly`` is how everybody takes a limiter o
 
 from __future__ import annotations
 
+from typing import Self
+
 import trio
 
 from cs3fuse.model import Location, Root
@@ -33,6 +35,41 @@ class promptly:  # noqa: N801 - used as a statement's word
 
     async def __aexit__(self, *_exc: object) -> None:
         self._lock.release()
+
+
+class Turn:
+    """A place in a limiter that can be given back early and taken again. One task at a time uses it; used in ``with``, none is kept."""
+
+    __slots__ = ("_is_taken", "_limiter")
+
+    def __init__(self, limiter: trio.CapacityLimiter | None = None) -> None:
+        """Without a limiter it is always one's turn."""
+        self._limiter = limiter
+        self._is_taken = False
+
+    def __enter__(self) -> Self:
+        """No place is taken yet."""
+        return self
+
+    def __exit__(self, *_exc: object) -> None:
+        """Give the place back."""
+        self.give_back()
+
+    async def take(self) -> None:
+        """Have a place; wait for one, if it must. Cancellation: it has none."""
+        if self._limiter is None or self._is_taken:
+            return
+        try:
+            self._limiter.acquire_on_behalf_of_nowait(self)
+        except trio.WouldBlock:
+            await self._limiter.acquire_on_behalf_of(self)
+        self._is_taken = True
+
+    def give_back(self) -> None:
+        """Somebody else's turn."""
+        if self._limiter is not None and self._is_taken:
+            self._is_taken = False
+            self._limiter.release_on_behalf_of(self)
 
 
 class RootLimits:

@@ -222,6 +222,11 @@ class MetadataCache:
         listing = self._listings.get(at)
         return list(listing.names.values()) if listing is not None else None
 
+    def names_in(self, at: Location) -> int | None:
+        """How many names a directory had when it was last listed, with what we did since; None where it was not. No I/O."""
+        listing = self._listings.get(at)
+        return len(listing.names) if listing is not None else None
+
     def _peek_folders(self, at: Location) -> Folders | None:
         """The directories in a directory, for guesses; no I/O."""
         listing = self._listings.get(at)

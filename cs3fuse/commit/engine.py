@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Literal
@@ -24,6 +24,7 @@ from cs3fuse.commit.folder import StateFolder
 from cs3fuse.commit.generation import Outcome
 from cs3fuse.commit.host import LeaseLike, SessionHost, SessionLock, no_lock, nothing_to_ensure, nothing_to_release
 from cs3fuse.commit.journal import Journal
+from cs3fuse.commit.looks import Looks
 from cs3fuse.commit.protocol import CommitProtocol, RetryPolicy
 from cs3fuse.commit.records import CommitRecord, ConflictRecord, RecordState
 from cs3fuse.commit.recovery import Recovery, RecoveryReport, restored_generation, sweep
@@ -35,6 +36,7 @@ from cs3fuse.commit.watching import Watcher
 from cs3fuse.errors import Cs3FuseError, LocalStorageError, NotFoundError, OutcomeUnknownError
 from cs3fuse.model import Entry, Location, Lock
 from cs3fuse.ports import BaseContent, RemoteData, RemoteTree
+from cs3fuse.values import changed
 
 _LOG = structlog.get_logger(__name__)
 
@@ -57,6 +59,11 @@ def _nobody_to_tell(_at: Location, _entry: Entry) -> None:
     """For engines without a metadata cache."""
 
 
+def _nobody_knows(_at: Location) -> int | None:
+    """For engines without a metadata cache."""
+    return None
+
+
 @dataclass(slots=True)
 class EngineOptions:
     """``mode``: what close waits for. ``workers``: uploads at a time, below each root. ``queue_bound``: files that may wait in mode "background".
@@ -66,6 +73,7 @@ class EngineOptions:
     ``make_room`` is asked to free local disk space before a write fails for want of it; True if it freed some.
     ``lock_of`` gives the lock that an earlier run left on a file, for the commits that are replayed.
     ``on_server`` is told of each commit what stands on the server now: nobody may wait for it in mode "background".
+    ``names_in`` tells how many names a folder had when it was last listed: looks at many files of a small one are one listing.
     """
 
     mode: Literal["close", "background"] = "close"
@@ -78,6 +86,7 @@ class EngineOptions:
     make_room: Callable[[int], Awaitable[bool]] = no_room
     lock_of: Callable[[Location], Lock | None] = _no_lock_at
     on_server: Callable[[Location, Entry], None] = _nobody_to_tell
+    names_in: Callable[[Location], int | None] = _nobody_knows
     wall_clock: Callable[[], float] = time.time
 
 
@@ -147,8 +156,10 @@ class CommitEngine:
         folder = StateFolder(self._folder, wall_clock=self._options.wall_clock, make_room=self._options.make_room)
         journal = folder.journal
         in_background = self._options.mode == "background"
+        looks = Looks(self._tree, start=self._asked.send_nowait, names_in=self._options.names_in)
         sender = Sender(
-            CommitProtocol(self._tree, self._data, self._book, retry=self._options.retry),
+            CommitProtocol(self._tree, self._data, self._book, looks, retry=self._options.retry),
+            looks,
             self._content,
             self._book,
             journal,
@@ -172,7 +183,7 @@ class CommitEngine:
             self._tree, self._content, sender, host, upload_bound=self._options.replace_upload_bound, send_again=self._send_again
         )
         watcher = Watcher(self._tree, host, send=self._send_stray)
-        self._opened = _Opened(folder, journal, sender, host, replacer, watcher)
+        self._opened = _Opened(folder, journal, sender, host, replacer, watcher, looks)
         return self._opened
 
     def _shut(self, opened: _Opened) -> None:
@@ -373,7 +384,7 @@ class CommitEngine:
         """
         record = self._unfinished(record_id)
         reason = f"{record.at} was being written when cs3fuse stopped."
-        session = self._restore(replace(record, state=RecordState.CONFLICT, reason=reason))
+        session = self._restore(changed(record, state=RecordState.CONFLICT, reason=reason))
         outcome = session.ask()
         assert outcome is not None
         await outcome.done.wait()
@@ -446,8 +457,9 @@ class CommitEngine:
                 outcome = session.ask()
                 if outcome is not None:
                     asked.append(outcome)
-        for outcome in asked:
-            await outcome.done.wait()
+        with self._running.looks.awaited():
+            for outcome in asked:
+                await outcome.done.wait()
         return [item for item in self.queue() if (at is None or item.at.is_below(at)) and item.state != "dirty"]
 
     def hurry(self, at: Location) -> None:
@@ -473,3 +485,4 @@ class _Opened:
     host: SessionHost
     replacer: Replacer
     watcher: Watcher
+    looks: Looks

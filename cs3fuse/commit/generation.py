@@ -37,12 +37,13 @@ class Generation:
 class Outcome:
     """One commit that was asked for. ``sealed``: the journal has it; ``done``: it ended, with ``entry`` or ``error``.
 
-    ``is_frozen``: writes from now on belong to a later commit.
+    ``is_frozen``: writes from now on belong to a later commit. ``is_awaited``: somebody waits for ``done``.
     """
 
     sealed: trio.Event = field(default_factory=trio.Event)
     done: trio.Event = field(default_factory=trio.Event)
     is_frozen: bool = False
+    is_awaited: bool = False
     entry: Entry | None = None
     error: Cs3FuseError | None = None
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 import sqlite3
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -39,6 +39,7 @@ from cs3fuse.commit.records import (
 from cs3fuse.commit.reserve import RESERVE_BYTES, Reserve, no_room
 from cs3fuse.errors import Cs3FuseError, LocalSpaceError, LocalStorageError
 from cs3fuse.limits import promptly
+from cs3fuse.values import changed
 
 SCHEMA_VERSION = 2
 CHECKPOINT_EVERY = 500
@@ -66,10 +67,11 @@ _Statement = tuple[str, tuple[object, ...]]
 
 @dataclass(slots=True, eq=False)
 class _Change:
-    """Statements that belong together, and what became of them."""
+    """Statements that belong together, and what became of them. ``first`` is called before, in the same thread."""
 
     statements: Sequence[_Statement]
     is_durable: bool
+    first: Callable[[], None] | None = None
     is_done: bool = False
     error: Cs3FuseError | None = None
 
@@ -155,17 +157,25 @@ class Journal:
         """Conflicts that were not forgotten yet, oldest first."""
         return [self._conflicts[key] for key in sorted(self._conflicts)]
 
-    async def put(self, record: CommitRecord, *, durable: bool, instead_of: int | None = None) -> CommitRecord:
+    async def put(
+        self, record: CommitRecord, *, durable: bool, instead_of: int | None = None, first: Callable[[], None] | None = None
+    ) -> CommitRecord:
         """Store a record (and drop the one it supersedes, in the same transaction). Returns it with its time of change.
 
-        Raises: LocalSpaceError, LocalStorageError: then the journal holds what it held before.
+        Args: ``first`` blocks, and must have returned before the record is stored: a sync of what it speaks of.
+
+        Raises: LocalSpaceError, LocalStorageError, also of ``first``: then the journal holds what it held before.
         Cancellation: the record is stored or not; the journal stays consistent.
         """
-        record = replace(record, changed_at=self._wall_clock())
+        record = changed(record, changed_at=self._wall_clock())
         statements: list[_Statement] = [(_PUT, _row_of(record))]
         if instead_of is not None and instead_of != record.id:
             statements.append((_DROP, (instead_of,)))
-        await self._apply(_Change(statements, durable))
+        if first is not None and (not durable or self._turn.locked()):
+            # Not in somebody else's turn: syncs of several files at once cost the disk hardly more than one.
+            await trio.to_thread.run_sync(first)
+            first = None
+        await self._apply(_Change(statements, durable, first))
         self._records[record.id] = record
         if instead_of is not None and instead_of != record.id:
             self._records.pop(instead_of, None)
@@ -173,7 +183,7 @@ class Journal:
 
     def put_soon(self, record: CommitRecord) -> None:
         """Store a record with the next transaction, or at ``flush``; for states that nobody was promised (``DIRTY``)."""
-        record = replace(record, changed_at=self._wall_clock())
+        record = changed(record, changed_at=self._wall_clock())
         self._records[record.id] = record
         self._waiting.append(_Change([(_PUT, _row_of(record))], is_durable=False))
 
@@ -224,7 +234,7 @@ class Journal:
     async def _apply(self, change: _Change) -> None:
         await self._apply_now(change)
         if isinstance(change.error, LocalSpaceError) and await self._make_room(RESERVE_BYTES):
-            again = _Change(change.statements, is_durable=change.is_durable)
+            again = _Change(change.statements, change.is_durable, change.first)
             await self._apply_now(again)
             change = again
         if change.error is not None:
@@ -252,11 +262,18 @@ class Journal:
     def _transaction(self, batch: Sequence[_Change]) -> None:
         """All of ``batch`` or nothing. Under ``_turn`` in a worker thread, or on the trio thread while nobody has the turn."""
         self._since_checkpoint += 1
-        error = self._try(batch)
-        if isinstance(error, LocalSpaceError) and self._reserve.give():
-            error = self._try(batch)
         for change in batch:
+            if change.first is not None:
+                change.error = _failure_of(change.first)
+                if change.error is None:
+                    change.first = None
+        ready = [change for change in batch if change.error is None]
+        error = self._try(ready)
+        if isinstance(error, LocalSpaceError) and self._reserve.give():
+            error = self._try(ready)
+        for change in ready:
             change.error = error
+        for change in batch:
             change.is_done = True
 
     def _try(self, batch: Sequence[_Change]) -> Cs3FuseError | None:
@@ -280,6 +297,14 @@ class Journal:
                 self._database.execute("ROLLBACK")
             return _local_error(exc, self._path)
         return None
+
+
+def _failure_of(first: Callable[[], None]) -> Cs3FuseError | None:
+    try:
+        first()
+    except Cs3FuseError as exc:
+        return exc
+    return None
 
 
 def _local_error(exc: sqlite3.Error, path: Path) -> Cs3FuseError:

@@ -23,6 +23,7 @@ import trio
 
 from cs3fuse.capabilities import CapabilityBook
 from cs3fuse.commit.checksums import hex_of
+from cs3fuse.commit.looks import Looks
 from cs3fuse.commit.records import RecordState
 from cs3fuse.commit.verdict import Sent, Verdict, judge
 from cs3fuse.errors import (
@@ -42,6 +43,7 @@ from cs3fuse.errors import (
     StaleError,
     UnavailableError,
 )
+from cs3fuse.limits import Turn
 from cs3fuse.model import Entry, IdRoot, Kind, Location, Lock
 from cs3fuse.ports import ExpectAbsent, Expectation, ExpectEtag, RemoteData, RemoteTree, Sink, UploadSource
 
@@ -111,6 +113,10 @@ def _tell_nobody(error: Cs3FuseError) -> None:
     """For callers whom nobody asks."""
 
 
+def _always() -> bool:
+    return True
+
+
 @dataclass(slots=True)
 class CommitJob:
     """One frozen file on its way.
@@ -118,6 +124,8 @@ class CommitJob:
     ``is_exclusive``: as in ``verdict.Sent``. ``attempted`` starts True where an earlier run may have sent bytes. ``earlier``: as in ``CommitRecord``; who finds those bytes may replace
     them. ``note`` writes the journal. ``resend_if_deleted``: a file
     that was deleted meanwhile is created again. ``retries`` counts for the log; ``tell`` is told of each failure that is waited out.
+    ``turn`` is the place among those that may upload at once: given back when the server has acknowledged, taken anew before another upload.
+    ``is_awaited``: somebody waits for the end; otherwise the look at what was uploaded may wait for others.
     """
 
     at: Location
@@ -131,6 +139,8 @@ class CommitJob:
     earlier: Sequence[tuple[int, str]] = ()
     resend_if_deleted: bool = True
     is_exclusive: bool = False
+    turn: Turn = field(default_factory=Turn)
+    is_awaited: Callable[[], bool] = _always
     retries: int = 0
     acknowledged: bool = field(default=False, init=False)
 
@@ -189,8 +199,9 @@ class _DigestSink:
 class CommitProtocol:
     """Commits through the ports. See the module for what it guarantees."""
 
-    def __init__(self, tree: RemoteTree, data: RemoteData, book: CapabilityBook, *, retry: RetryPolicy) -> None:
+    def __init__(self, tree: RemoteTree, data: RemoteData, book: CapabilityBook, looks: Looks, *, retry: RetryPolicy) -> None:
         self._tree = tree
+        self._looks = looks
         self._data = data
         self._book = book
         self._retry = retry
@@ -221,6 +232,7 @@ class CommitProtocol:
                     continue
                 was_recreated |= verdict is Verdict.ABSENT and job.base is not None
                 expect = _expectation(job, at, found, verdict)
+            await job.turn.take()
             try:
                 await job.note(RecordState.UPLOADING)
                 await self._data.upload(at, job.source, expect=expect, lock=job.lock() if lost_locks < LOST_LOCKS_AT_MOST else None)
@@ -252,6 +264,7 @@ class CommitProtocol:
                 await job.reaffirm_lock()  # OpenCloud answers 500 for a lock that is not ours any more
             else:
                 job.attempted = job.acknowledged = True
+                job.turn.give_back()
             must_look = True
 
     def _server_checks(self, job: CommitJob) -> bool:
@@ -269,18 +282,25 @@ class CommitProtocol:
         Where roots are paths (Reva's drivers) it is not asked: none does, and each initiation leaves a file behind on the server.
         """
         storage_id = ours.storage_id
-        record = self._book.of(storage_id)
-        if record.conditional_uploads is not None or storage_id in self._asked or not ours.size or not isinstance(at.root, IdRoot):
+        if not ours.size or not self._is_unproven(storage_id, at):
             return
         self._asked.add(storage_id)
         try:
-            record.conditional_uploads = await self._data.checks_versions(at, job.source, lock=job.lock())
+            self._book.of(storage_id).conditional_uploads = await self._data.checks_versions(at, job.source, lock=job.lock())
         except Cs3FuseError as exc:
             _LOG.debug("not known whether uploads are conditional", path=str(at), reason=str(exc))
 
+    def _is_unproven(self, storage_id: str, at: Location) -> bool:
+        """Whether a storage is still to be asked for conditions."""
+        return (
+            isinstance(at.root, IdRoot) and storage_id not in self._asked and self._book.of(storage_id).conditional_uploads is None
+        )
+
     async def _find(self, job: CommitJob, at: Location, backoff: Backoff) -> tuple[Location, Entry | None]:
         """Look at the target; a known file that is missing is asked for again, then followed by its id."""
-        found = await self._look(at, backoff)
+        # The first look at a storage of spaces does not wait: later commits are spared one by what it brings.
+        may_wait = job.acknowledged and not job.is_awaited() and not self._is_unproven(_storage_of(job), at)
+        found = await self._look(at, backoff, may_wait=may_wait)
         if found is not None or (job.base is None and not job.attempted):
             return at, found
         await trio.sleep(MISSING_AGAIN_S)
@@ -299,10 +319,11 @@ class CommitProtocol:
         _LOG.warning("file was renamed by somebody else, following it", path=str(at), renamed_to=moved.name)
         return by_id, moved
 
-    async def _look(self, at: Location, backoff: Backoff) -> Entry | None:
+    async def _look(self, at: Location, backoff: Backoff, *, may_wait: bool = False) -> Entry | None:
+        """What stands there, None for nothing; ``may_wait``: for others that are looked at, too."""
         while True:
             try:
-                return await self._tree.stat(at)
+                return await (self._looks if may_wait else self._tree).stat(at)
             except NotFoundError:
                 return None
             except _LOOK_AGAIN as exc:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import structlog
@@ -20,6 +20,7 @@ from cs3fuse.commit.session import WriteSession
 from cs3fuse.commit.staging import StagedFile
 from cs3fuse.errors import ConflictError, Cs3FuseError, DeadlineError, LocalStorageError, SiteAwayError, UnavailableError
 from cs3fuse.model import Location
+from cs3fuse.values import changed
 
 _LOG = structlog.get_logger(__name__)
 
@@ -165,5 +166,5 @@ def restored_generation(folder: Path, record: CommitRecord) -> Generation:
     """The frozen bytes of a record. Raises: LocalStorageError: missing or too short."""
     staged = StagedFile.reopen(folder / record.staged, size=record.size, missing=record.missing)
     # "Uploading" means from here on: perhaps a part of ours stands on the server already.
-    record = replace(record, attempted=record.may_be_on_the_server)
+    record = changed(record, attempted=record.may_be_on_the_server)
     return Generation(staged, record, is_restored=True, is_synced=True)

@@ -14,7 +14,7 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import structlog
 import trio
@@ -24,6 +24,7 @@ from cs3fuse.commit.checksums import hex_of
 from cs3fuse.commit.copies import conflict_name
 from cs3fuse.commit.generation import Generation
 from cs3fuse.commit.journal import Journal
+from cs3fuse.commit.looks import Looks
 from cs3fuse.commit.protocol import CommitJob, CommitProtocol, Committed, RetryPolicy
 from cs3fuse.commit.records import CommitRecord, ConflictRecord, RecordState
 from cs3fuse.commit.session import WriteSession
@@ -42,9 +43,10 @@ from cs3fuse.errors import (
     StaleError,
     UnsupportedError,
 )
-from cs3fuse.limits import RootLimits, promptly
+from cs3fuse.limits import RootLimits, Turn, promptly
 from cs3fuse.model import Entry, Location
 from cs3fuse.ports import BaseContent, UploadSource
+from cs3fuse.values import changed
 
 _LOG = structlog.get_logger(__name__)
 
@@ -85,6 +87,7 @@ class Sender:
     def __init__(
         self,
         protocol: CommitProtocol,
+        looks: Looks,
         content: BaseContent,
         book: CapabilityBook,
         journal: Journal,
@@ -93,6 +96,7 @@ class Sender:
         options: SenderOptions,
     ) -> None:
         self._protocol = protocol
+        self._looks = looks
         self._content = content
         self._book = book
         self._journal = journal
@@ -108,7 +112,8 @@ class Sender:
         more = True
         while more:
             try:
-                entry = await self._send_once(session, retry)
+                with self._looks.commit_under_way():
+                    entry = await self._send_once(session, retry)
             except Cs3FuseError as exc:
                 more = session.finish(error=exc)
             else:
@@ -122,8 +127,9 @@ class Sender:
             async with promptly(self._preparing.of(session.at)):
                 await self._prepare(session, generation)
             session.note_sealed()
-            async with promptly(self._uploading.of(session.at)):
-                return await self._upload(session, generation, retry)
+            with Turn(self._uploading.of(session.at)) as turn:
+                await turn.take()
+                return await self._upload(session, generation, retry, turn)
         except ConflictError:
             self._schedule(session, generation)
             raise
@@ -146,7 +152,7 @@ class Sender:
                     f"The staged bytes of {session.at} are damaged (the machine lost power before they were on disk?); they are kept.",
                     path=str(session.at),
                 )
-            generation.record = replace(
+            generation.record = changed(
                 generation.record,
                 sha1=digest,
                 size=generation.staged.size,
@@ -158,8 +164,8 @@ class Sender:
             generation.is_complete = True
         state = generation.record.state
         if state in {RecordState.DIRTY, RecordState.SEALED, RecordState.FAILED}:
-            # The record says "uploading" before the first byte leaves, in the same transaction that seals it.
-            state = RecordState.SEALED if self._options.is_background else RecordState.UPLOADING
+            # The record says "uploading" before the first byte leaves; in the same transaction that seals it, if that is now.
+            state = RecordState.SEALED if self._must_wait(session) else RecordState.UPLOADING
         await self._seal(generation, state, durable=self._must_survive_power_loss(generation))
         session.drop_layers_below(generation)
 
@@ -178,6 +184,10 @@ class Sender:
                 await self._content.fill(session.at, generation.record.base, from_base, staged.fd)
         staged.note_complete()
 
+    def _must_wait(self, session: WriteSession) -> bool:
+        """Whether others are uploaded first. In mode "close" a program waits meanwhile: that it was not acknowledged is enough to know."""
+        return self._options.is_background and not self._uploading.of(session.at).available_tokens
+
     def _must_survive_power_loss(self, generation: Generation) -> bool:
         """Whether an upload must not start before the bytes are on the local disk.
 
@@ -192,18 +202,17 @@ class Sender:
 
     async def _seal(self, generation: Generation, state: RecordState, *, durable: bool, reason: str = "") -> None:
         """Write the record in this state; ``durable`` also puts the bytes on disk, before the record says so."""
-        if durable and not generation.is_synced:
-            with generation.staged.pinned():
-                await trio.to_thread.run_sync(generation.staged.sync)
-            generation.is_synced = True
         replaced = generation.replaces.id if generation.replaces is not None else None
-        record = replace(generation.record, state=state, reason=reason)
-        generation.record = await self._journal.put(record, durable=durable, instead_of=replaced)
+        record = changed(generation.record, state=state, reason=reason)
+        sync = generation.staged.sync if durable and not generation.is_synced else None
+        with generation.staged.pinned():
+            generation.record = await self._journal.put(record, durable=durable, instead_of=replaced, first=sync)
+        generation.is_synced |= durable
         generation.replaces = None
 
     # 3, 4, 5: to the server
 
-    async def _upload(self, session: WriteSession, generation: Generation, retry: RetryPolicy | None) -> Entry:
+    async def _upload(self, session: WriteSession, generation: Generation, retry: RetryPolicy | None, turn: Turn) -> Entry:
         if session.is_abandoned:
             return session.entry()
         if generation.record.state is RecordState.CONFLICT:
@@ -213,13 +222,14 @@ class Sender:
         is_first_try = not generation.is_restored and not session.attempts
         conflict, committed = None, None
         try:
-            committed = await self._commit_original(session, generation, retry)
+            committed = await self._commit_original(session, generation, retry, turn)
         except ConflictError as exc:
             conflict = exc
         finally:
             session.uploading_since = None
         if committed is None:
             assert conflict is not None
+            await turn.take()
             await self._divert(session, generation, conflict)
             raise conflict
         if generation.record.source is not None and is_first_try:
@@ -240,7 +250,9 @@ class Sender:
             )
         return committed.entry
 
-    async def _commit_original(self, session: WriteSession, generation: Generation, retry: RetryPolicy | None) -> Committed:
+    async def _commit_original(
+        self, session: WriteSession, generation: Generation, retry: RetryPolicy | None, turn: Turn
+    ) -> Committed:
         async def note(state: RecordState) -> None:
             if generation.record.state is not state:
                 await self._seal(generation, state, durable=False)
@@ -259,11 +271,13 @@ class Sender:
                 attempted=record.attempted,
                 earlier=record.earlier,
                 is_exclusive=session.is_exclusive,
+                turn=turn,
+                is_awaited=lambda: not self._options.is_background or session.is_awaited,
             )
             try:
                 return await self._protocol.commit(job, retry=retry)
             finally:
-                generation.record = replace(generation.record, attempted=job.attempted)
+                generation.record = changed(generation.record, attempted=job.attempted)
 
     async def _give_away(self, staged: StagedFile | None, committed: Committed, generation: Generation) -> None:
         """The server has the bytes: the file becomes the content store's, unless the server shows another version already."""
@@ -302,7 +316,7 @@ class Sender:
             if copy_at is None:
                 attempt += 1
                 copy_at = session.at.parent.child(conflict_name(session.at.name, self._options.username, now, attempt))
-                generation.record = replace(generation.record, copy_at=copy_at)
+                generation.record = changed(generation.record, copy_at=copy_at)
                 await self._seal(generation, RecordState.CONFLICT, durable=True, reason=reason)
             record = generation.record
             source = UploadSource(generation.staged.fd, record.size, record.sha1, record.mtime_ns)
@@ -313,7 +327,7 @@ class Sender:
             except ConflictError:
                 if attempt >= _COPY_NAMES:
                     raise
-                generation.record = replace(generation.record, copy_at=None)
+                generation.record = changed(generation.record, copy_at=None)
                 tried_before = False
         note = ConflictRecord(self._journal.new_id(), record.identity, session.at, copy_at, now, reason)
         await self._journal.add_conflict(note, instead_of=record.id)
@@ -334,7 +348,7 @@ class Sender:
         state = generation.record.state
         if state is not RecordState.CONFLICT:
             state = RecordState.FAILED if isinstance(error, _WAITING_RARELY_HELPS) else RecordState.SEALED
-        generation.record = replace(generation.record, attempts=generation.record.attempts + 1)
+        generation.record = changed(generation.record, attempts=generation.record.attempts + 1)
         try:
             await self._seal(generation, state, durable=True, reason=str(error))
         except (LocalSpaceError, LocalStorageError) as exc:

@@ -7,8 +7,6 @@ the frozen bytes.
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from cs3fuse.commit.generation import Generation, Outcome
 from cs3fuse.commit.host import SessionHost, SessionLock, Subject, nothing_to_release
 from cs3fuse.commit.records import CommitRecord, ConflictRecord, RecordState
@@ -17,6 +15,7 @@ from cs3fuse.commit.staging import StagedFile
 from cs3fuse.errors import Cs3FuseError
 from cs3fuse.limits import promptly
 from cs3fuse.model import Entry, Kind, Location
+from cs3fuse.values import changed
 
 
 class WriteSession:
@@ -110,6 +109,11 @@ class WriteSession:
         """Whether a commit was asked for (now, or before a failure) that did not succeed yet."""
         return self._current is not None or self._frozen is not None
 
+    @property
+    def is_awaited(self) -> bool:
+        """Whether somebody waits until the commit under way has ended."""
+        return self._current is not None and self._current.is_awaited
+
     def is_due(self, now: float) -> bool:
         """Whether a failed commit should be tried again (``now`` is trio's clock)."""
         return self._current is None and self._frozen is not None and not self._is_abandoned and now >= self.retry_at
@@ -144,7 +148,7 @@ class WriteSession:
         if self.base is not None and not self.is_dirty:
             return self.base
         base = self.base or Entry(name=self.at.name, kind=Kind.FILE)
-        return replace(base, size=self.size, mtime_ns=self.mtime_ns)
+        return changed(base, size=self.size, mtime_ns=self.mtime_ns)
 
     @property
     def _has_newer(self) -> bool:
@@ -176,7 +180,7 @@ class WriteSession:
             return False
         self._stack.mtime_ns = mtime_ns
         if not self._has_newer and frozen is not None:
-            frozen.record = replace(frozen.record, mtime_ns=mtime_ns)
+            frozen.record = changed(frozen.record, mtime_ns=mtime_ns)
         return True
 
     async def read(self, offset: int, size: int) -> bytes:
@@ -208,7 +212,11 @@ class WriteSession:
             if untold is not None:
                 raise untold
             return self.entry()
-        await (outcome.sealed if self._host.commits_in_background and not to_server else outcome.done).wait()
+        if self._host.commits_in_background and not to_server:
+            await outcome.sealed.wait()
+        else:
+            outcome.is_awaited = True
+            await outcome.done.wait()
         if outcome.error is not None:
             self._untold = None
             raise outcome.error
@@ -229,13 +237,14 @@ class WriteSession:
         return outcome
 
     def ask_quietly(self) -> Outcome:
-        """As ``ask``, for a caller that sends the session itself."""
-        outcome = self._current = Outcome()
+        """As ``ask``, for a caller that sends the session itself, and waits for it."""
+        outcome = self._current = Outcome(is_awaited=True)
         return outcome
 
     async def quiesce(self) -> None:
         """Wait until no commit of this file is under way: before it is renamed or deleted on the server."""
         while self._current is not None:
+            self._current.is_awaited = True
             await self._current.done.wait()
 
     # Life
@@ -245,7 +254,7 @@ class WriteSession:
         self._move(at)
         self._stack.note_progress()
         if self._frozen is not None:
-            self._frozen.record = replace(self._frozen.record, at=at)
+            self._frozen.record = changed(self._frozen.record, at=at)
             self._host.journal.put_soon(self._frozen.record)
 
     def _move(self, at: Location) -> None:

@@ -11,7 +11,6 @@ import os
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import replace
 
 import trio
 
@@ -21,6 +20,7 @@ from cs3fuse.commit.staging import Piece, StagedFile, pieces
 from cs3fuse.errors import LocalSpaceError
 from cs3fuse.limits import promptly
 from cs3fuse.model import ByteRange
+from cs3fuse.values import changed
 
 SLOW_WRITE_S = 0.005
 """A write to the page cache that took longer waited for the disk: the next ones go to a thread."""
@@ -171,7 +171,7 @@ class StagedStack:
         if self.top_record is None:
             return None
         staged = self._layers[0]
-        return replace(
+        return changed(
             self.top_record,
             at=self._subject.at,
             base=self._subject.base,

@@ -171,6 +171,33 @@ def test_new_file_is_looked_at_once_where_the_server_checks(
     assert (True in proven) == is_checked
 
 
+def test_many_files_in_the_background_are_looked_at_together(
+    gateway: GatewayProcess | None, calls_of: Callable[[Callable[[], object]], Counter[str]], tmp_path: Path
+) -> None:
+    """Forty uploads into one folder: few listings show that they arrived, instead of a Stat for each."""
+    assert gateway is not None
+    count = 40
+    with MountProcess(gateway.source(), tmp_path / "writer", options={"commit": "background"}) as writer:
+        folder = writer.path / "looked-at-together"
+        folder.mkdir()
+        (folder / "first").write_text("x")  # with it whether uploads are conditional is asked, once
+        writer.run("flush", str(writer.path))
+        assert os.listdir(folder) == ["first"]
+
+        def save_and_flush() -> None:
+            for number in range(count):
+                (folder / f"{number}").write_bytes(b"%d" % number * 1000)
+            writer.run("flush", str(writer.path))
+
+        calls = calls_of(save_and_flush)
+        (folder / "first").unlink()
+        assert {path.name: path.read_bytes() for path in folder.iterdir()} == {f"{n}": b"%d" % n * 1000 for n in range(count)}
+    assert calls["PUT"] == calls["InitiateFileUpload"] == count
+    before = 0 if gateway.profile == "opencloud" else count  # where the server checks nothing, each name is looked at first
+    assert calls["Stat"] <= before + count // 2
+    assert 1 <= calls["ListContainer"] <= count // 4
+
+
 def test_first_read_costs_a_call_less_than_its_bytes_need_in_a_row(
     gateway: GatewayProcess | None, work: Path, tmp_path: Path, calls_of: Callable[[Callable[[], object]], Counter[str]]
 ) -> None:

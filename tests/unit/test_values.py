@@ -8,7 +8,7 @@ from dataclasses import FrozenInstanceError, dataclass, field, fields, replace
 import pytest
 
 from cs3fuse.model import Entry, Kind
-from cs3fuse.values import quickly_made
+from cs3fuse.values import changed, quickly_made
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +51,19 @@ def test_it_stays_a_frozen_dataclass() -> None:
         Quick("a").size = 3  # type: ignore[misc]
     with pytest.raises(FrozenInstanceError):
         Entry("a", Kind.FILE).size = 3  # type: ignore[misc]
+
+
+def test_changed_is_replace() -> None:
+    """Another value with other fields, the first as it was; a field that there is none of is refused."""
+    value = Quick("a", 1, ["x"])
+    for changes in ({}, {"size": 2}, {"name": "b", "tags": []}):
+        assert changed(value, **changes) == replace(value, **changes)
+    assert value == Quick("a", 1, ["x"])
+    assert changed(value).tags is value.tags
+    with pytest.raises(TypeError):
+        changed(value, length=1)  # type: ignore[call-arg]
+    with pytest.raises(FrozenInstanceError):
+        changed(value, size=2).size = 3  # type: ignore[misc]
 
 
 def test_what_would_get_lost_is_refused() -> None:

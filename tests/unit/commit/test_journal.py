@@ -18,7 +18,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from cs3fuse.commit.journal import CHECKPOINT_EVERY, Journal
 from cs3fuse.commit.records import CommitRecord, ConflictRecord, RecordState
-from cs3fuse.errors import LocalStorageError
+from cs3fuse.errors import LocalSpaceError, LocalStorageError
 from cs3fuse.model import ByteRange, Checksum, Entry, IdRoot, Kind, Location, Lock, PathRoot, ResourceId
 from tests.unit.commit.fakes import MEMORY
 
@@ -203,6 +203,72 @@ async def test_cancelled_put_breaks_nobody_elses(tmp_path: Path) -> None:
         await journal.put(record(journal), durable=False)
     with Journal(tmp_path / "journal.sqlite") as journal:
         assert len(journal.records()) in {2, 3}
+
+
+async def test_what_comes_first_comes_first(tmp_path: Path) -> None:
+    """A record is not stored before what it speaks of is synced; another's turn is not used for that."""
+    with (
+        Journal(tmp_path / "journal.sqlite") as journal,
+        closing(sqlite3.connect(tmp_path / "journal.sqlite", check_same_thread=False)) as other,
+    ):
+
+        def stored() -> int:
+            return int(other.execute("SELECT COUNT(*) FROM commits").fetchone()[0])
+
+        seen: list[tuple[int, bool]] = []
+        first = lambda: seen.append((stored(), journal._turn.locked()))  # noqa: E731
+        await journal.put(record(journal), durable=True, first=first)
+        assert seen == [(0, True)], "in the thread of the transaction"
+        assert stored() == 1
+        await journal._turn.acquire()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(lambda: journal.put(record(journal), durable=True, first=first))
+            while len(seen) < 2:  # noqa: ASYNC110 - it is in a thread
+                await trio.sleep(0.001)
+            assert stored() == 1
+            journal._turn.release()
+        assert stored() == 2
+
+
+@pytest.mark.parametrize("is_busy", [False, True], ids=["in the transaction's thread", "in its own"])
+async def test_what_fails_first_is_not_stored(tmp_path: Path, is_busy: bool) -> None:
+    """Bytes that cannot be synced are not called safe; other changes of the same moment are stored."""
+
+    def fails() -> None:
+        raise LocalStorageError("no disk", call="staging.synced", path="x")
+
+    with Journal(tmp_path / "journal.sqlite") as journal:
+        journal.put_soon(other := record(journal))
+        mine = record(journal)
+        if is_busy:
+            await journal._turn.acquire()
+        with pytest.raises(LocalStorageError, match="no disk"):
+            await journal.put(mine, durable=True, first=fails)
+        if is_busy:
+            journal._turn.release()
+        assert [kept.id for kept in journal.records()] == [other.id]
+        await journal.flush()
+    with Journal(tmp_path / "journal.sqlite") as journal:
+        assert [kept.id for kept in journal.records()] == [other.id]
+
+
+async def test_a_full_disk_is_tried_again_from_the_first(tmp_path: Path) -> None:
+    """After room was made the sync is made again, and only then the record is stored."""
+    tried: list[str] = []
+
+    def first() -> None:
+        tried.append("sync")
+        if len(tried) == 1:
+            raise LocalSpaceError("full", call="staging.synced", path="x")
+
+    async def make_room(_size: int) -> bool:
+        tried.append("room")
+        return True
+
+    with Journal(tmp_path / "journal.sqlite", make_room=make_room) as journal:
+        await journal.put(record(journal), durable=True, first=first)
+        assert tried == ["sync", "room", "sync"]
+        assert len(journal.records()) == 1
 
 
 async def test_log_is_kept_short(tmp_path: Path) -> None:

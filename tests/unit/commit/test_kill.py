@@ -7,7 +7,9 @@ would leave it after kill -9, together with the server's files; an upload that i
 from __future__ import annotations
 
 import shutil
+import sqlite3
 from collections.abc import Awaitable, Callable
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +20,7 @@ from trio.testing import MockClock
 from cs3fuse.capabilities import CapabilityBook
 from cs3fuse.commit.engine import CommitEngine, EngineOptions
 from cs3fuse.commit.protocol import RetryPolicy
+from cs3fuse.commit.records import RecordState
 from cs3fuse.commit.recovery import RecoveryReport
 from cs3fuse.commit.session import WriteSession
 from cs3fuse.errors import ConflictError, UnavailableError
@@ -319,3 +322,49 @@ async def test_damaged_staged_file_is_never_sent(running: Running, server: FakeS
         report = await engine.recover()
         assert report.vanished == [AT]
     assert server.content("a.txt") == OLD
+
+
+async def test_killed_while_many_wait_for_one_listing(
+    running: Running, server: FakeServer, tmp_path: Path, clock: MockClock
+) -> None:
+    """Mode "background": uploads that are looked at together. After a restart every closed file is there, once, and nothing is left."""
+    names = [f"f{number}" for number in range(6)]
+    moments: list[tuple[Moment, list[str]]] = []
+    closed: list[str] = []
+    async with running(mode="background", names_in=lambda _at: len(server.files), workers=2) as engine:
+
+        def take(name: str) -> None:
+            copy = tmp_path / f"moment-{len(moments)}"
+            shutil.copytree(engine._folder, copy)
+            moments.append((Moment(name, copy, server.clone(), is_acknowledged=True), list(closed)))
+
+        server.watch = take
+        server.paused = trio.Event()
+        for name in names:
+            session = engine.begin(HOME.child(name), None, created=True)
+            await session.write(0, OURS)
+            await session.commit()
+            closed.append(name)
+            session.close()
+        server.paused.set()
+        await engine.flush()
+        server.watch = None
+    listed = next(number for number, (moment, _) in enumerate(moments) if moment.name == "before list ")
+    assert any(record_count(moment.folder) > 1 for moment, _ in moments[listed:]), "no moment had several files in the journal"
+    for moment, safe in moments:
+
+        async def check(engine: CommitEngine, report: RecoveryReport, moment: Moment = moment, safe: list[str] = safe) -> None:
+            assert set(safe) <= set(moment.server.names()) <= set(names), moment.name
+            assert {moment.server.content(name) for name in moment.server.names()} <= {OURS}, moment.name
+            assert not report.conflicts
+            assert [record for record in engine._running.journal.records() if record.state is not RecordState.DIRTY] == [], (
+                moment.name
+            )
+
+        await restarted(moment, check)
+
+
+def record_count(folder: Path) -> int:
+    """Records in a journal that nobody has open."""
+    with closing(sqlite3.connect(folder / "journal.sqlite")) as database:
+        return int(database.execute("SELECT COUNT(*) FROM commits").fetchone()[0])
