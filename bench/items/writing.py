@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from bench import content
-from bench.content import MIB, WrongBytesError, pieces
+from bench.content import MIB, Buffer, WrongBytesError
 from bench.items.base import Item, Medians, Stage, Verdict, at_most_ratio, at_most_seconds
 from bench.measure import Meter
 from bench.mounts import Mount
@@ -17,10 +17,10 @@ _NOTEBOOK_BYTES = 240_000
 _SAVES = 10
 
 
-def write_and_sync(path: Path, size_bytes: int) -> None:
+def write_and_sync(path: Path, size_bytes: int, data: Buffer) -> None:
     """Write a file with marked content, fsync and close it."""
     with path.open("wb", buffering=0) as file:
-        for piece in pieces(size_bytes):
+        for piece in data.pieces(size_bytes):
             file.write(piece)
         os.fsync(file.fileno())
 
@@ -59,9 +59,9 @@ class LargeWrite(Item):
         stage.delete_quietly([path])
 
     def work(self, stage: Stage, mount: Mount, meter: Meter) -> None:
-        path, size_bytes = stage.new("written.bin"), stage.bytes(_LARGE_BYTES)
+        path, size_bytes, data = stage.new("written.bin"), stage.bytes(_LARGE_BYTES), Buffer()
         with meter.timed():
-            write_and_sync(mount.path / path, size_bytes)
+            write_and_sync(mount.path / path, size_bytes, data)
             must_be_there(stage, mount, [path], size_bytes)
         check_there(stage, [path], size_bytes)
         stage.delete_quietly([path])
@@ -200,10 +200,10 @@ class MemoryOfWrites(Item):
     _MOST_BYTES = 64 * MIB
 
     def work(self, stage: Stage, mount: Mount, meter: Meter) -> None:
-        path, size_bytes = stage.new("huge.bin"), stage.bytes(self._BYTES)
+        path, size_bytes, data = stage.new("huge.bin"), stage.bytes(self._BYTES), Buffer()
         os.stat(mount.path / stage.folder)
         with meter.timed():
-            write_and_sync(mount.path / path, size_bytes)
+            write_and_sync(mount.path / path, size_bytes, data)
         check_there(stage, [path], size_bytes)
         stage.delete_quietly([path])
 

@@ -11,7 +11,7 @@ import enum
 import hashlib
 import operator
 from collections.abc import Iterable, Iterator
-from typing import Final
+from typing import Final, Self
 
 from crc32c import crc32c
 
@@ -74,6 +74,14 @@ class BlockMap:
         self._dirty: set[int] = set()
         # INVARIANT: the bytes of all blocks whose state is PROVISIONAL or more.
         self.present_bytes = 0
+
+    @classmethod
+    def adopted(cls, size: int) -> Self:
+        """The map of a file that is here whole, with sums still to be computed: all blocks UNSUMMED."""
+        made = cls(size)
+        made._states = bytearray([State.UNSUMMED]) * len(made)
+        made.present_bytes = size
+        return made
 
     def __len__(self) -> int:
         """Number of blocks."""

@@ -9,9 +9,10 @@ from __future__ import annotations
 import hashlib
 import os
 import zlib
+from collections.abc import Callable
 from typing import Protocol
 
-_CHUNK = 1 << 20
+_CHUNK = 1 << 21
 
 
 class Digest(Protocol):
@@ -50,13 +51,16 @@ def new_digest(kind: str) -> Digest | None:
     return None
 
 
-def feed(digest: Digest, fd: int, start: int, stop: int) -> int:
-    """Give bytes ``start`` to ``stop`` of ``fd`` to ``digest``; returns where the file ended if that was earlier."""
+def feed(digest: Digest, fd: int, start: int, stop: int, *, stop_now: Callable[[], int] | None = None) -> int:
+    """Give bytes ``start`` to ``stop`` of ``fd`` to ``digest``; returns where it ended: earlier if the file does.
+
+    ``stop_now`` tells after each piece of 2 MiB where to stop by now: another thread writes ahead.
+    """
     buffer = bytearray(min(_CHUNK, max(stop - start, 1)))
     view = memoryview(buffer)
     position = start
-    while position < stop:
-        count = os.preadv(fd, [view[: min(len(buffer), stop - position)]], position)
+    while (left := (stop if stop_now is None else stop_now()) - position) > 0:
+        count = os.preadv(fd, [view[:left]], position)
         if count == 0:
             break
         digest.update(view[:count])

@@ -1,19 +1,21 @@
 """The digest of a file that is written from start to end, computed while it is being written.
 
-Owned by one ``StagedFile``; the trio thread notes writes, one worker thread at a time feeds the digest. Without it a commit would read the
+Owned by one ``StagedFile``; the trio thread notes writes and how far they came, one worker thread at a time feeds the digest. Without it a commit would read the
 whole file once more before its first byte leaves: 0.15 s for 256 MiB, a third of the upload. A write below what was digested makes it
 useless, and the digest is computed at the commit as for any other file.
 """
 
 from __future__ import annotations
 
+from functools import partial
+
 import trio
 
 from cs3fuse.commit.checksums import feed, new_digest
 from cs3fuse.limits import promptly
 
-STEP_BYTES = 8 * 1024 * 1024
-"""How far the writer must be ahead before the digest follows: one thread for each of these."""
+STEP_BYTES = 2 * 1024 * 1024
+"""How far the writer must be ahead before a thread follows it; it ends when it has caught up. What is left at the commit is at most this."""
 
 INLINE_BYTES = 64 * 1024
 """This much is digested where it is (60 us) and not in a thread."""
@@ -37,8 +39,16 @@ class Follower:
             self.is_valid = False
 
     def is_due(self, prefix: int) -> bool:
-        """Whether the file's first ``prefix`` bytes, all written, are worth another step."""
-        return self.is_valid and not self._turn.locked() and prefix - self._goal >= STEP_BYTES
+        """The file's first ``prefix`` bytes are written: whether they are worth another step. One that is under way goes as far."""
+        if not self.is_valid:
+            return False
+        if self._turn.locked():
+            self._goal = max(self._goal, prefix)
+            return False
+        if prefix - self._goal < STEP_BYTES:
+            return False
+        self._goal = prefix
+        return True
 
     async def follow(self, fd: int, prefix: int) -> None:
         """Digest up to ``prefix``. The caller keeps ``fd`` open. Raises: OSError. Cancellation: waits for the thread."""
@@ -50,7 +60,13 @@ class Follower:
             return
         async with promptly(self._turn):
             if self._position < prefix:
-                self._position = await trio.to_thread.run_sync(feed, self._digest, fd, self._position, prefix)
+                self._position = await trio.to_thread.run_sync(
+                    partial(feed, self._digest, fd, self._position, prefix, stop_now=self._stop_now)
+                )
+
+    def _stop_now(self) -> int:
+        """Asked by the worker thread. What is of no use any more is not digested."""
+        return self._goal if self.is_valid else 0
 
     async def result(self, fd: int, size: int) -> str | None:
         """The digest of the whole file of ``size`` bytes, None if it must be computed afresh. Raises: OSError."""

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from bench import measure
-from bench.content import MIB, WrongBytesError, check_piece, pieces
+from bench.content import MIB, Buffer, WrongBytesError, check_piece, pieces
 from bench.measure import Meter
 
 
@@ -54,6 +54,7 @@ def test_pages_can_be_dropped(tmp_path: Path) -> None:
 def test_marks_prove_the_place() -> None:
     """A piece of another place is not taken for the right one, wherever reading begins."""
     data = b"".join(pieces(3 * MIB + 100))
+    assert data == b"".join(bytes(piece) for piece in Buffer().pieces(3 * MIB + 100))
     assert len(data) == 3 * MIB + 100
     for offset in (0, 1, MIB - 1, MIB, 2 * MIB + 5):
         check_piece(offset, data[offset:])

@@ -115,3 +115,15 @@ def test_the_sum_is_crc_32c_and_goes_on_where_it_was():
     """The check value of CRC-32C, whole and in two parts."""
     assert block_sum(b"123456789") == 0xE3069283
     assert block_sum(memoryview(b"56789"), block_sum(b"1234")) == 0xE3069283
+
+
+@pytest.mark.parametrize("size", [0, 1, BLOCK_BYTES, 3 * BLOCK_BYTES + 5])
+def test_adopted_is_here_and_not_summed(size: int) -> None:
+    """As if each block had been set; nothing of it is for the index yet."""
+    blocks, one_by_one = BlockMap.adopted(size), BlockMap(size)
+    one_by_one.set_all(range(len(one_by_one)), State.UNSUMMED)
+    assert [blocks.state(block) for block in range(len(blocks))] == [one_by_one.state(block) for block in range(len(one_by_one))]
+    assert blocks.present_bytes == one_by_one.present_bytes == size
+    assert blocks.is_complete
+    assert not blocks.is_dirty
+    assert not one_by_one.is_dirty

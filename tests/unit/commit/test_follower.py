@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import threading
 from pathlib import Path
 
 import pytest
 import trio
+import trio.testing
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -63,9 +65,10 @@ async def test_large_sequential_file_is_followed(running: Running, server: FakeS
     fed: list[tuple[int, int]] = []
     real = module.feed
 
-    def feed(digest, fd: int, start: int, stop: int) -> int:
-        fed.append((start, stop))
-        return real(digest, fd, start, stop)
+    def feed(digest, fd: int, start: int, stop: int, **named) -> int:
+        reached = real(digest, fd, start, stop, **named)
+        fed.append((start, reached))
+        return reached
 
     monkeypatch.setattr(module, "feed", feed)
     async with running() as engine:
@@ -90,6 +93,42 @@ async def test_overwritten_prefix_is_digested_anew(running: Running, server: Fak
         await session.write(0, b"header")
         await session.commit()
     assert server.content("a").startswith(b"header\0\0")
+
+
+@pytest.mark.parametrize("is_overwritten", [False, True])
+async def test_a_step_goes_as_far_as_the_writer_has_come(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_overwritten: bool
+) -> None:
+    """The thread that follows does not end while bytes are ahead of it; it does when they were changed behind it."""
+    monkeypatch.setattr(module, "STEP_BYTES", 1000)
+    held, fed = threading.Event(), []
+    real = module.feed
+
+    def feed(digest, fd: int, start: int, stop: int, **named) -> int:
+        held.wait(10)
+        reached = real(digest, fd, start, stop, **named)
+        fed.append((start, stop, reached))
+        return reached
+
+    monkeypatch.setattr(module, "feed", feed)
+    staged = StagedFile.create(tmp_path, lower_size=0)
+    follower = staged.follower
+    assert follower is not None
+    staged.write(0, memoryview(b"x" * 200_000))
+    assert follower.is_due(staged.prefix)
+    assert not follower.is_due(staged.prefix), "asked for already"
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(staged.follow)
+        await trio.testing.wait_all_tasks_blocked()
+        staged.write(200_000, memoryview(b"y" * 200_000))
+        assert not follower.is_due(staged.prefix), "the step that is under way goes there"
+        if is_overwritten:
+            staged.write(300_000, memoryview(b"z"))
+        held.set()
+    assert fed == [(0, 200_000, 0 if is_overwritten else 400_000)]
+    digest = await follower.result(staged.fd, staged.size)
+    assert digest == (None if is_overwritten else hashlib.sha1(b"x" * 200_000 + b"y" * 200_000).hexdigest())
+    staged.discard()
 
 
 def test_staged_prefix(tmp_path: Path) -> None:
