@@ -44,7 +44,7 @@ from cs3fuse.errors import (
     UnavailableError,
 )
 from cs3fuse.limits import Turn
-from cs3fuse.model import Entry, IdRoot, Kind, Location, Lock
+from cs3fuse.model import Entry, IdRoot, Kind, Location, Lock, Root
 from cs3fuse.ports import ExpectAbsent, Expectation, ExpectEtag, RemoteData, RemoteTree, Sink, UploadSource
 
 _LOG = structlog.get_logger(__name__)
@@ -206,6 +206,7 @@ class CommitProtocol:
         self._book = book
         self._retry = retry
         self._asked: set[str] = set()
+        self._seen: set[Root] = set()
 
     async def commit(self, job: CommitJob, *, retry: RetryPolicy | None = None) -> Committed:
         """Put the job's bytes on the server.
@@ -298,9 +299,13 @@ class CommitProtocol:
 
     async def _find(self, job: CommitJob, at: Location, backoff: Backoff) -> tuple[Location, Entry | None]:
         """Look at the target; a known file that is missing is asked for again, then followed by its id."""
-        # The first look at a storage of spaces does not wait: later commits are spared one by what it brings.
-        may_wait = job.acknowledged and not job.is_awaited() and not self._is_unproven(_storage_of(job), at)
-        found = await self._look(at, backoff, may_wait=may_wait)
+        found = None
+        if self._may_wait(job, at):
+            found = await self._look(at, backoff, self._looks)
+        # A listing is believed where it shows our file. On Reva it describes a link and not what it leads to.
+        if found is None or not self._shows_ours(job, found):
+            found = await self._look(at, backoff)
+            self._learn(job, at, found)
         if found is not None or (job.base is None and not job.attempted):
             return at, found
         await trio.sleep(MISSING_AGAIN_S)
@@ -319,11 +324,31 @@ class CommitProtocol:
         _LOG.warning("file was renamed by somebody else, following it", path=str(at), renamed_to=moved.name)
         return by_id, moved
 
-    async def _look(self, at: Location, backoff: Backoff, *, may_wait: bool = False) -> Entry | None:
-        """What stands there, None for nothing; ``may_wait``: for others that are looked at, too."""
+    def _may_wait(self, job: CommitJob, at: Location) -> bool:
+        """Whether a look may be shared with others. The first ones are not: what they bring spares later commits a call."""
+        if not job.acknowledged or job.is_awaited():
+            return False
+        return at.root in self._seen and not self._is_unproven(_storage_of(job), at)
+
+    def _shows_ours(self, job: CommitJob, found: Entry) -> bool:
+        """Whether an entry of a listing says as much as a Stat would, and that our bytes are there."""
+        if found.kind is not Kind.FILE or found.size != job.source.size:
+            return False
+        if found.checksum is None:
+            return not found.size or self._book.of(found.storage_id).checksums is False
+        return found.checksum.kind != "sha1" or found.checksum.hex == job.source.sha1
+
+    def _learn(self, job: CommitJob, at: Location, found: Entry | None) -> None:
+        """What the Stat of an upload tells of its storage: whether it has checksums."""
+        if job.acknowledged and found is not None and found.size and found.size == job.source.size:
+            self._book.of(found.storage_id).checksums = found.checksum is not None
+            self._seen.add(at.root)
+
+    async def _look(self, at: Location, backoff: Backoff, at_whom: RemoteTree | Looks | None = None) -> Entry | None:
+        """What stands there, None for nothing."""
         while True:
             try:
-                return await (self._looks if may_wait else self._tree).stat(at)
+                return await (at_whom or self._tree).stat(at)
             except NotFoundError:
                 return None
             except _LOOK_AGAIN as exc:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 
 import pytest
 import trio
 from trio.testing import MockClock
 
+from cs3fuse.capabilities import CapabilityBook
 from cs3fuse.commit.looks import LISTED_FROM, MANY, NAMES_PER_LOOK, PATIENCE_S, Looks
 from cs3fuse.commit.records import RecordState
 from cs3fuse.commit.staging import StagedFile
@@ -264,6 +266,18 @@ async def test_cancelled_alone(autojump_clock: MockClock) -> None:
 # In the engine
 
 
+async def look_once(engine, server: FakeServer) -> None:
+    """The first upload is looked at by itself, and tells of the storage; then the server is as it was."""
+    session = engine.begin(HOME.child("first"), None, created=True)
+    await session.write(0, b"x")
+    await session.commit(to_server=True)
+    session.close()
+    assert "list " not in server.calls
+    server.remove("first")
+    server.calls.clear()
+    server.history.clear()
+
+
 async def save_all(engine, count: int) -> None:
     for number in range(count):
         session = engine.begin(HOME.child(f"f{number:02}"), None, created=True)
@@ -275,6 +289,7 @@ async def save_all(engine, count: int) -> None:
 async def test_the_background_lists(running: Running, server: FakeServer, clock: MockClock) -> None:
     """Forty small files that wait for the server: each is looked at before its upload, two listings come after."""
     async with running(mode="background", names_in=lambda _at: len(server.files)) as engine:
+        await look_once(engine, server)
         server.paused = trio.Event()
         await save_all(engine, 40)
         server.paused.set()
@@ -291,6 +306,7 @@ async def test_the_background_lists(running: Running, server: FakeServer, clock:
 async def test_somebody_elses_version_in_the_listing_is_a_conflict(running: Running, server: FakeServer, clock: MockClock) -> None:
     """Between the upload and the look: what the listing shows is judged as what a Stat shows."""
     async with running(mode="background", names_in=lambda _at: len(server.files)) as engine:
+        await look_once(engine, server)
         server.paused = trio.Event()
         await save_all(engine, 8)
         server.before["list"].append(lambda: server.put("f02", b"somebody else's, and longer"))
@@ -306,6 +322,7 @@ async def test_somebody_elses_version_in_the_listing_is_a_conflict(running: Runn
 async def test_who_waits_does_not_wait_for_others(running: Running, server: FakeServer, clock: MockClock) -> None:
     """fsync in the background mode, and every close in the other, is answered by a look of its own, at once."""
     async with running(mode="background", names_in=lambda _at: 0, workers=2) as engine:
+        await look_once(engine, server)
         server.paused = trio.Event()
         await save_all(engine, 1)  # under way all the time
         await eventually_uploading(engine)
@@ -325,6 +342,7 @@ async def test_unlink_and_rename_do_not_wait_for_others(running: Running, server
     """Whoever renames or removes a file that is being sent, or saves by replacement, waits for that file alone."""
     old = server.put("kept", b"old content")
     async with running(mode="background", names_in=lambda _at: 0, workers=2) as engine:
+        await look_once(engine, server)
         server.paused = trio.Event()
         await save_all(engine, 1)  # under way all the time
         await eventually_uploading(engine)
@@ -371,6 +389,8 @@ async def test_uploads_that_follow_wait_for_their_turn(
 
     monkeypatch.setattr(server, "upload", counted)
     async with running(mode="background", names_in=lambda _at: 0, workers=2) as engine:
+        await look_once(engine, server)
+        most = 0
         server.before["list"].append(interfere)
         await save_all(engine, 8)
         await engine.flush()
@@ -401,6 +421,50 @@ async def test_what_is_synced_before_it_is_called_safe(
     assert synced == ([] if mode == "close" and is_new else [[RecordState.DIRTY]])
 
 
+async def test_a_listing_that_shows_something_else_is_not_believed(
+    running: Running, server: FakeServer, clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Reva's listings show a link where Stat shows what it leads to; others may lack the checksum that a Stat has: a Stat decides."""
+    real = server.list
+    shown: list[Entry] = []
+
+    async def list_links(at: Location) -> Sequence[Entry]:
+        entries = [
+            replace(entry, size=7) if entry.name == "f01" else replace(entry, checksum=None) if entry.name == "f02" else entry
+            for entry in await real(at)
+        ]
+        shown.extend(entries)
+        return entries
+
+    monkeypatch.setattr(server, "list", list_links)
+    async with running(mode="background", names_in=lambda _at: 0) as engine:
+        await look_once(engine, server)
+        server.paused = trio.Event()
+        await save_all(engine, 5)
+        server.paused.set()
+        assert await engine.flush() == []
+        assert engine.conflicts() == []
+    assert len(shown) == 5
+    after = [call for call in server.calls[server.calls.index("list ") :] if call.startswith("stat")]
+    assert sorted(after) == (["stat f01"] if server.profile == "reva" else ["stat f01", "stat f02"])
+    assert {name: server.content(name) for name in server.names()} == {f"f{n:02}": b"content %d" % n for n in range(5)}
+
+
+async def test_the_first_look_of_a_root_is_a_stat(
+    running: Running, server: FakeServer, clock: MockClock, book: CapabilityBook
+) -> None:
+    """It tells whether the storage has checksums, and a listing must say as much."""
+    async with running(mode="background", names_in=lambda _at: 0) as engine:
+        server.paused = trio.Event()
+        await save_all(engine, 8)
+        server.paused.set()
+        await engine.flush()
+    stats = sum(call.startswith("stat") for call in server.calls)
+    assert 8 + 1 <= stats <= 8 + 4, "one before each upload, one after each of the first ones, which ran at once"
+    assert "list " in server.calls
+    assert book.of("store").checksums is (server.profile == "opencloud")
+
+
 async def eventually_uploading(engine) -> None:
     await eventually(lambda: any(item.state == "uploading" for item in engine.queue()))
     await trio.testing.wait_all_tasks_blocked()
@@ -409,6 +473,7 @@ async def eventually_uploading(engine) -> None:
 async def test_upload_slots_are_free_while_looks_wait(running: Running, server: FakeServer, clock: MockClock) -> None:
     """One worker: the second file is uploaded although the first is not looked at yet; then one listing shows both."""
     async with running(mode="background", names_in=lambda _at: 0, workers=1) as engine:
+        await look_once(engine, server)
         server.paused = trio.Event()
         await save_all(engine, LISTED_FROM)
         server.paused.set()
@@ -420,8 +485,9 @@ async def test_upload_slots_are_free_while_looks_wait(running: Running, server: 
 
 async def test_a_lost_answer_is_settled_as_ever(running: Running, server: FakeServer, clock: MockClock) -> None:
     """No listing for an upload whose outcome nobody knows."""
-    server.faults["upload"].append(LostAnswer())
     async with running(mode="background", names_in=lambda _at: 0) as engine:
+        await look_once(engine, server)
+        server.faults["upload"].append(LostAnswer())
         await save_all(engine, 1)
         assert await engine.flush() == []
         assert "list " not in server.calls
@@ -433,6 +499,7 @@ async def test_conflicts_of_many(running: Running, server: FakeServer, clock: Mo
     """A conflict of one of many does not keep the others from the server, nor their slots."""
     bases = {f"f{number:02}": server.put(f"f{number:02}", b"old") for number in range(6)}
     async with running(mode="background", names_in=lambda _at: len(server.files), workers=2) as engine:
+        await look_once(engine, server)
         for number, (name, base) in enumerate(bases.items()):
             session = engine.begin(HOME.child(name), base)
             await session.write(0, b"new content %d" % number)
