@@ -57,13 +57,19 @@ class Turn:
 
     async def take(self) -> None:
         """Have a place; wait for one, if it must. Cancellation: it has none."""
-        if self._limiter is None or self._is_taken:
-            return
-        try:
-            self._limiter.acquire_on_behalf_of_nowait(self)
-        except trio.WouldBlock:
+        if self._limiter is not None and not self.take_nowait():
             await self._limiter.acquire_on_behalf_of(self)
-        self._is_taken = True
+            self._is_taken = True
+
+    def take_nowait(self) -> bool:
+        """Have a place if there is one. Returns: whether it has."""
+        if self._limiter is not None and not self._is_taken:
+            try:
+                self._limiter.acquire_on_behalf_of_nowait(self)
+            except trio.WouldBlock:
+                return False
+            self._is_taken = True
+        return True
 
     def give_back(self) -> None:
         """Somebody else's turn."""

@@ -177,6 +177,7 @@ class CommitEngine:
             forget=self._forget,
             moved=self._moved,
             queue_room=self._queue_room,
+            hurry=looks.hurry,
             make_room=self._options.make_room,
         )
         replacer = Replacer(

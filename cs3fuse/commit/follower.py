@@ -21,6 +21,10 @@ INLINE_BYTES = 64 * 1024
 """This much is digested where it is (60 us) and not in a thread."""
 
 
+_THREADS = trio.CapacityLimiter(4)
+"""How many writers are followed at once: many of them must not have all of trio's threads. At the commit nobody waits for these."""
+
+
 class Follower:
     """sha1 of a growing prefix. INVARIANT: while ``is_valid``, bytes below ``_goal`` have not changed since they were asked for."""
 
@@ -50,8 +54,11 @@ class Follower:
         self._goal = prefix
         return True
 
-    async def follow(self, fd: int, prefix: int) -> None:
-        """Digest up to ``prefix``. The caller keeps ``fd`` open. Raises: OSError. Cancellation: waits for the thread."""
+    async def follow(self, fd: int, prefix: int, *, limiter: trio.CapacityLimiter | None = _THREADS) -> None:
+        """Digest up to ``prefix``, and as far as the writer comes meanwhile. The caller keeps ``fd`` open.
+
+        ``limiter`` bounds the threads. Raises: OSError. Cancellation: waits for the thread.
+        """
         if self._digest is None or not self.is_valid:
             return
         self._goal = max(self._goal, prefix)  # before the first checkpoint: a write from now on is noticed
@@ -59,10 +66,11 @@ class Follower:
             self._position = feed(self._digest, fd, self._position, prefix)
             return
         async with promptly(self._turn):
-            if self._position < prefix:
-                self._position = await trio.to_thread.run_sync(
-                    partial(feed, self._digest, fd, self._position, prefix, stop_now=self._stop_now)
-                )
+            reached = -1
+            while self.is_valid and reached < self._position < self._goal:  # no further: the file is shorter than it should be
+                reached = self._position
+                step = partial(feed, self._digest, fd, reached, self._goal, stop_now=self._stop_now)
+                self._position = await trio.to_thread.run_sync(step, limiter=limiter)
 
     def _stop_now(self) -> int:
         """Asked by the worker thread. What is of no use any more is not digested."""
@@ -70,7 +78,7 @@ class Follower:
 
     async def result(self, fd: int, size: int) -> str | None:
         """The digest of the whole file of ``size`` bytes, None if it must be computed afresh. Raises: OSError."""
-        await self.follow(fd, size)
+        await self.follow(fd, size, limiter=None)
         if self._digest is None or not self.is_valid or self._position != size:
             return None
         return self._digest.hexdigest()

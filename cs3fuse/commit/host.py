@@ -37,7 +37,7 @@ class SessionHost:
     """The engine's folder, journal, content store and workers.
 
     ``dispatch`` hands a session to a worker, ``start`` any other job; ``forget`` and ``moved`` keep the engine's table; ``queue_room``
-    waits while too many files wait to be sent.
+    waits while too many files wait to be sent; ``hurry`` says that somebody waits for a file now.
     """
 
     folder: Path
@@ -50,6 +50,7 @@ class SessionHost:
     forget: Callable[[WriteSession], None]
     moved: Callable[[WriteSession, Location], None]
     queue_room: Callable[[], Awaitable[None]]
+    hurry: Callable[[Location], None]
     make_room: Callable[[int], Awaitable[bool]] = no_room
 
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 import sqlite3
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -94,6 +95,8 @@ class Journal:
         self._wall_clock = wall_clock
         self._make_room = make_room
         self._turn = trio.Lock()
+        # Never behind forty transfers and digests that have trio's own.
+        self._thread = trio.CapacityLimiter(1)
         self._waiting: list[_Change] = []
         self._since_checkpoint = 0
         self._level = ""
@@ -165,7 +168,7 @@ class Journal:
         Args: ``first`` blocks, and must have returned before the record is stored: a sync of what it speaks of.
 
         Raises: LocalSpaceError, LocalStorageError, also of ``first``: then the journal holds what it held before.
-        Cancellation: the record is stored or not; the journal stays consistent.
+        Cancellation: the record is stored or not (``revoke_soon``); what others put at the same time is stored.
         """
         record = changed(record, changed_at=self._wall_clock())
         statements: list[_Statement] = [(_PUT, _row_of(record))]
@@ -190,7 +193,11 @@ class Journal:
     def drop_soon(self, record_id: int) -> None:
         """Forget a record with the next transaction, or at ``flush``."""
         if self._records.pop(record_id, None) is not None:
-            self._waiting.append(_Change([(_DROP, (record_id,))], is_durable=False))
+            self.revoke_soon(record_id)
+
+    def revoke_soon(self, record_id: int) -> None:
+        """The same for a record whose ``put`` was cancelled: nobody knows whether it is stored."""
+        self._waiting.append(_Change([(_DROP, (record_id,))], is_durable=False))
 
     async def drop(self, record_id: int) -> None:
         """Forget a record: its bytes are on the server, or nobody wants them. Raises: as ``put``."""
@@ -223,7 +230,7 @@ class Journal:
         self._reserve.hold()
         if self._since_checkpoint >= CHECKPOINT_EVERY:
             async with promptly(self._turn):
-                await trio.to_thread.run_sync(self._checkpoint)
+                await trio.to_thread.run_sync(self._checkpoint, limiter=self._thread)
 
     def close(self) -> None:
         """Write what waits (once, errors are the next start's to find) and close. Blocks for one transaction."""
@@ -246,10 +253,20 @@ class Journal:
             batch, self._waiting = self._waiting, []
             self._transaction(batch)
         else:
-            async with promptly(self._turn):
-                if not change.is_done:
-                    batch, self._waiting = self._waiting, []
-                    await trio.to_thread.run_sync(self._transaction, batch)
+            try:
+                async with promptly(self._turn):
+                    if not change.is_done:
+                        await self._run_batch()
+            except trio.Cancelled:
+                with suppress(ValueError):  # whoever has the turn has taken it
+                    self._waiting.remove(change)
+                raise
+
+    async def _run_batch(self) -> None:
+        """Under the turn: all that waits, in one transaction. It is carried out once it was taken: it is others' too."""
+        batch, self._waiting = self._waiting, []
+        with trio.CancelScope(shield=True):
+            await trio.to_thread.run_sync(self._transaction, batch, limiter=self._thread)
 
     def _checkpoint(self) -> None:
         """Run in a worker thread: bring the log into the database. A failure leaves a longer log."""

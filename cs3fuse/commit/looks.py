@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 
+import cachetools
 import structlog
 import trio
 
@@ -34,6 +35,8 @@ LISTED_FROM = 4
 
 NAMES_PER_LOOK = 16
 """A folder with more names than this for each look is not listed: a name costs a listing about a fortieth of a Stat."""
+
+_FOLDERS_KEPT = 256
 
 
 @dataclass(slots=True, eq=False)
@@ -66,6 +69,7 @@ class Looks:
         self._start = start
         self._names_in = names_in
         self._groups: dict[Location, _Group] = {}
+        self._counted: cachetools.LRUCache[Location, int] = cachetools.LRUCache(_FOLDERS_KEPT)
         self._under_way = 0
         self._waiting = 0
         self._awaited = 0
@@ -95,14 +99,15 @@ class Looks:
 
         Raises: what ``RemoteTree.stat`` raises. Cancellation: at once; others get their answer.
         """
-        names = self._names_in(at.parent) if at.rel else None
+        names = self._names(at.parent) if at.rel else None
         if names is None or names > NAMES_PER_LOOK * MANY:
             return await self._tree.stat(at)
         look = _Look(at.name)
         group = self._groups.get(at.parent)
         if group is None:
-            group = self._groups[at.parent] = _Group()
+            group = _Group()
             self._start(partial(self._answer, at.parent, group))
+            self._groups[at.parent] = group
         group.looks.append(look)
         if len(group.looks) >= MANY:
             group.is_due.set()
@@ -113,6 +118,17 @@ class Looks:
         finally:
             self._waiting -= 1
         return look.entry if look.entry is not None else await self._tree.stat(at)
+
+    def hurry(self, at: Location) -> None:
+        """Somebody waits for this file now: its look need not be patient."""
+        group = self._groups.get(at.parent)
+        if group is not None:
+            group.is_due.set()
+
+    def _names(self, folder: Location) -> int | None:
+        """How many names a folder has, as far as anybody knows: others may have filled it since the caller's listing."""
+        names = self._names_in(folder)
+        return None if names is None else max(names, self._counted.get(folder, 0))
 
     def _hurry(self) -> None:
         if self._awaited and self._waiting >= self._under_way:
@@ -125,10 +141,11 @@ class Looks:
             await group.is_due.wait()
         del self._groups[folder]  # whoever comes now was uploaded too late for this listing
         looks, found = group.looks, {}
-        names = self._names_in(folder)
+        names = self._names(folder)
         if len(looks) >= LISTED_FROM and names is not None and names <= NAMES_PER_LOOK * len(looks):
             try:
                 found = {entry.name: entry for entry in await self._tree.list(folder)}
+                self._counted[folder] = len(found)
             except Cs3FuseError as exc:  # each asks for itself, and is told what is the matter
                 _LOG.debug("uploads are looked at one by one", path=str(folder), reason=str(exc))
         for look in looks:

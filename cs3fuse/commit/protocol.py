@@ -55,6 +55,8 @@ ATTEMPTS_AT_LEAST = 2
 LOST_LOCKS_AT_MOST = 2
 """A lock that the server does not know is taken again once. One that it forgets at once (its clock is ahead by more than a lock lives) locks
 nobody out and is left away: the version is checked all the same, and somebody else's lock still refuses."""
+SHARED_BYTES = 1 << 20
+"""Up to this size a file's look after its upload may be shared with others; a Stat is nothing beside the upload of a larger one."""
 MAX_LOST_RACES = 8
 """Refused conditional uploads after which a commit gives up; each time somebody else changed the file in a few milliseconds."""
 
@@ -303,7 +305,7 @@ class CommitProtocol:
         if self._may_wait(job, at):
             found = await self._look(at, backoff, self._looks)
         # A listing is believed where it shows our file. On Reva it describes a link and not what it leads to.
-        if found is None or not self._shows_ours(job, found):
+        if found is None or not await self._shows_ours(job, found):
             found = await self._look(at, backoff)
             self._learn(job, at, found)
         if found is not None or (job.base is None and not job.attempted):
@@ -326,17 +328,17 @@ class CommitProtocol:
 
     def _may_wait(self, job: CommitJob, at: Location) -> bool:
         """Whether a look may be shared with others. The first ones are not: what they bring spares later commits a call."""
-        if not job.acknowledged or job.is_awaited():
+        if not job.acknowledged or job.is_awaited() or job.source.size > SHARED_BYTES:
             return False
         return at.root in self._seen and not self._is_unproven(_storage_of(job), at)
 
-    def _shows_ours(self, job: CommitJob, found: Entry) -> bool:
+    async def _shows_ours(self, job: CommitJob, found: Entry) -> bool:
         """Whether an entry of a listing says as much as a Stat would, and that our bytes are there."""
         if found.kind is not Kind.FILE or found.size != job.source.size:
             return False
         if found.checksum is None:
             return not found.size or self._book.of(found.storage_id).checksums is False
-        return found.checksum.kind != "sha1" or found.checksum.hex == job.source.sha1
+        return bool(await self._checksum_agrees(job.source, found, found.size))
 
     def _learn(self, job: CommitJob, at: Location, found: Entry | None) -> None:
         """What the Stat of an upload tells of its storage: whether it has checksums."""

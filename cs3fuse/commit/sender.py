@@ -61,6 +61,8 @@ _WAITING_RARELY_HELPS = (
     StaleError,
     UnsupportedError,
 )
+SYNCED_IN_TURN_BYTES = 1 << 20
+"""A larger file is synced before it is its record's turn in the journal: others wait for that turn, the first write of a file too."""
 RETRY_FIRST_S = 5.0
 RETRY_LONGEST_S = 600.0
 _COPY_NAMES = 20
@@ -124,10 +126,10 @@ class Sender:
         if generation is None:
             return session.entry()
         try:
-            async with promptly(self._preparing.of(session.at)):
-                await self._prepare(session, generation)
-            session.note_sealed()
             with Turn(self._uploading.of(session.at)) as turn:
+                async with promptly(self._preparing.of(session.at)):
+                    await self._prepare(session, generation, turn)
+                session.note_sealed()
                 await turn.take()
                 return await self._upload(session, generation, retry, turn)
         except ConflictError:
@@ -143,7 +145,7 @@ class Sender:
 
     # 1 and 2: a complete, sealed file
 
-    async def _prepare(self, session: WriteSession, generation: Generation) -> None:
+    async def _prepare(self, session: WriteSession, generation: Generation, turn: Turn) -> None:
         if not generation.is_complete:
             await self._fill(session, generation)
             digest = await _digest(generation.staged)
@@ -164,8 +166,10 @@ class Sender:
             generation.is_complete = True
         state = generation.record.state
         if state in {RecordState.DIRTY, RecordState.SEALED, RecordState.FAILED}:
-            # The record says "uploading" before the first byte leaves; in the same transaction that seals it, if that is now.
-            state = RecordState.SEALED if self._must_wait(session) else RecordState.UPLOADING
+            # The record says "uploading" before the first byte leaves; in the same transaction that seals it, if that is now. In mode
+            # "close" a program waits meanwhile: that it was not acknowledged is enough to know.
+            is_next = not self._options.is_background or turn.take_nowait()
+            state = RecordState.UPLOADING if is_next else RecordState.SEALED
         await self._seal(generation, state, durable=self._must_survive_power_loss(generation))
         session.drop_layers_below(generation)
 
@@ -184,10 +188,6 @@ class Sender:
                 await self._content.fill(session.at, generation.record.base, from_base, staged.fd)
         staged.note_complete()
 
-    def _must_wait(self, session: WriteSession) -> bool:
-        """Whether others are uploaded first. In mode "close" a program waits meanwhile: that it was not acknowledged is enough to know."""
-        return self._options.is_background and not self._uploading.of(session.at).available_tokens
-
     def _must_survive_power_loss(self, generation: Generation) -> bool:
         """Whether an upload must not start before the bytes are on the local disk.
 
@@ -203,11 +203,21 @@ class Sender:
     async def _seal(self, generation: Generation, state: RecordState, *, durable: bool, reason: str = "") -> None:
         """Write the record in this state; ``durable`` also puts the bytes on disk, before the record says so."""
         replaced = generation.replaces.id if generation.replaces is not None else None
-        record = changed(generation.record, state=state, reason=reason)
-        sync = generation.staged.sync if durable and not generation.is_synced else None
-        with generation.staged.pinned():
-            generation.record = await self._journal.put(record, durable=durable, instead_of=replaced, first=sync)
-        generation.is_synced |= durable
+        is_stored = False
+        while not is_stored:
+            with generation.staged.pinned():
+                sync = generation.staged.sync if durable and not generation.is_synced else None
+                if sync is not None and generation.record.size > SYNCED_IN_TURN_BYTES:
+                    await trio.to_thread.run_sync(sync)
+                    sync = None
+                before = generation.record
+                record = changed(before, state=state, reason=reason)
+                stored = await self._journal.put(record, durable=durable, instead_of=replaced, first=sync)
+            generation.is_synced |= durable
+            # Renamed or touched meanwhile: the journal must not say where it was.
+            is_stored = generation.record is before
+            if is_stored:
+                generation.record = stored
         generation.replaces = None
 
     # 3, 4, 5: to the server

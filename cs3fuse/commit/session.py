@@ -216,6 +216,7 @@ class WriteSession:
             await outcome.sealed.wait()
         else:
             outcome.is_awaited = True
+            self._host.hurry(self.at)
             await outcome.done.wait()
         if outcome.error is not None:
             self._untold = None
@@ -245,6 +246,7 @@ class WriteSession:
         """Wait until no commit of this file is under way: before it is renamed or deleted on the server."""
         while self._current is not None:
             self._current.is_awaited = True
+            self._host.hurry(self.at)
             await self._current.done.wait()
 
     # Life

@@ -128,6 +128,7 @@ class StagedStack:
             try:
                 record = await self._host.journal.put(record, durable=False)
             except BaseException:
+                self._host.journal.revoke_soon(record.id)
                 staged.discard()
                 raise
         self._layers.insert(0, staged)

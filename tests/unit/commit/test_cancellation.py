@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+import threading
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 
 import pytest
 import trio
+import trio.testing
 from trio.testing import MockClock
 
 from cs3fuse.commit.engine import CommitEngine
@@ -134,3 +136,44 @@ async def test_recovery_cancelled_at_each_checkpoint(running: Running, server: F
             assert engine._running.journal.records() == []
         steps += 1
     assert steps >= 1
+
+
+async def test_first_write_cancelled_in_somebody_elses_transaction(
+    running: Running, server: FakeServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its record is stored with theirs and the staged file is gone: the record is taken back, not found at the next start."""
+    held = threading.Event()
+    async with running() as engine:
+        journal = engine._running.journal
+        real = journal._transaction
+
+        def slow(batch: Sequence[object]) -> None:
+            held.wait(10)
+            real(batch)  # type: ignore[arg-type]
+
+        kept, given_up = (engine.begin(HOME.child(name), server.put(name, BASE)) for name in ("kept", "given up"))
+        await journal._turn.acquire()
+        monkeypatch.setattr(journal, "_transaction", slow)
+        scope = trio.CancelScope()
+
+        async def write() -> None:
+            with scope:
+                await given_up.write(0, b"x")
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(kept.write, 0, b"x")  # gets the turn first, and takes what waits with it
+            await trio.testing.wait_all_tasks_blocked()
+            nursery.start_soon(write)
+            await trio.testing.wait_all_tasks_blocked()
+            journal._turn.release()
+            await trio.testing.wait_all_tasks_blocked()
+            scope.cancel()
+            await trio.testing.wait_all_tasks_blocked()
+            held.set()
+        assert scope.cancelled_caught
+        await journal.flush()
+    async with running() as engine:
+        assert [record.at for record in engine._running.journal.records()] == [HOME.child("kept")]
+        report = await engine.recover()
+        assert report.unfinished == [HOME.child("kept")]
+        assert [record.at for record in engine._running.journal.records()] == [HOME.child("kept")]

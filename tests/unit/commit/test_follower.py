@@ -131,6 +131,44 @@ async def test_a_step_goes_as_far_as_the_writer_has_come(
     staged.discard()
 
 
+async def test_no_part_is_left_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The writer comes further after the thread's last look: another step follows, and no third one."""
+    held, fed = threading.Event(), []
+    real = module.feed
+
+    def feed(digest, fd: int, start: int, stop: int, **_named) -> int:
+        held.wait(10)
+        fed.append((start, real(digest, fd, start, stop)))
+        return fed[-1][1]
+
+    monkeypatch.setattr(module, "feed", feed)
+    staged = StagedFile.create(tmp_path, lower_size=0)
+    assert staged.follower is not None
+    staged.write(0, memoryview(b"x" * 200_000))
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(staged.follow)
+        await trio.testing.wait_all_tasks_blocked()
+        staged.write(200_000, memoryview(b"y" * 100_000))
+        assert not staged.follower.is_due(staged.prefix)
+        held.set()
+    assert fed == [(0, 200_000), (200_000, 300_000)]
+    staged.discard()
+
+
+async def test_a_commit_does_not_wait_for_other_writers_digests(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Few writers are followed at once; the digest of a file that is to be sent is computed all the same."""
+    monkeypatch.setattr(module.Follower.follow, "__kwdefaults__", {"limiter": (limiter := trio.CapacityLimiter(1))})
+    staged = StagedFile.create(tmp_path, lower_size=0)
+    assert staged.follower is not None
+    staged.write(0, memoryview(b"x" * 200_000))
+    async with limiter:
+        with trio.move_on_after(0.05) as scope:
+            await staged.follow()
+        assert scope.cancelled_caught, "it waits for a thread"
+        assert await staged.follower.result(staged.fd, staged.size) == hashlib.sha1(b"x" * 200_000).hexdigest()
+    staged.discard()
+
+
 def test_staged_prefix(tmp_path: Path) -> None:
     """Only bytes without a gap before them count."""
     staged = StagedFile.create(tmp_path, lower_size=0)

@@ -205,6 +205,57 @@ async def test_cancelled_put_breaks_nobody_elses(tmp_path: Path) -> None:
         assert len(journal.records()) in {2, 3}
 
 
+async def test_cancelled_at_its_turn_it_stores_what_others_put(tmp_path: Path) -> None:
+    """Whoever gets the turn writes for everybody: cancelled at that very moment, it still does."""
+    with Journal(tmp_path / "journal.sqlite") as journal:
+        mine, others = record(journal), record(journal)
+        await journal._turn.acquire()
+        async with trio.open_nursery() as nursery:
+            scope = trio.CancelScope()
+
+            async def cancelled() -> None:
+                with scope:
+                    await journal.put(mine, durable=True)
+
+            nursery.start_soon(cancelled)
+            await trio.testing.wait_all_tasks_blocked()
+            nursery.start_soon(lambda: journal.put(others, durable=True))
+            await trio.testing.wait_all_tasks_blocked()
+            journal._turn.release()
+            scope.cancel()
+        assert others.id in {kept.id for kept in journal.records()}
+    with Journal(tmp_path / "journal.sqlite") as journal:
+        assert others.id in {kept.id for kept in journal.records()}, "its owner was told that it is safe"
+
+
+async def test_cancelled_while_it_waits_it_is_not_stored_later(tmp_path: Path) -> None:
+    """The staged file that it speaks of is gone by then."""
+    with Journal(tmp_path / "journal.sqlite") as journal:
+        mine, others = record(journal), record(journal)
+        await journal._turn.acquire()
+        async with trio.open_nursery() as nursery:
+
+            async def cancelled() -> None:
+                with trio.move_on_after(0.01):
+                    await journal.put(mine, durable=False)
+
+            nursery.start_soon(cancelled)
+        journal._turn.release()
+        await journal.put(others, durable=True)
+    with Journal(tmp_path / "journal.sqlite") as journal:
+        assert [kept.id for kept in journal.records()] == [others.id]
+
+
+async def test_revoked(tmp_path: Path) -> None:
+    """A record whose storing was cut off in the middle is taken back with the next transaction."""
+    with Journal(tmp_path / "journal.sqlite") as journal:
+        mine = await journal.put(record(journal), durable=True)
+        journal.revoke_soon(mine.id)
+        await journal.flush()
+    with Journal(tmp_path / "journal.sqlite") as journal:
+        assert journal.records() == []
+
+
 async def test_what_comes_first_comes_first(tmp_path: Path) -> None:
     """A record is not stored before what it speaks of is synced; another's turn is not used for that."""
     with (

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import sqlite3
+import threading
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import pytest
 import trio
 from trio.testing import MockClock
 
 from cs3fuse.capabilities import CapabilityBook
+from cs3fuse.commit import protocol, sender
 from cs3fuse.commit.looks import LISTED_FROM, MANY, NAMES_PER_LOOK, PATIENCE_S, Looks
 from cs3fuse.commit.records import RecordState
 from cs3fuse.commit.staging import StagedFile
 from cs3fuse.errors import ConflictError, Cs3FuseError, NotFoundError, UnavailableError
-from cs3fuse.model import Entry, Kind, Location
+from cs3fuse.model import Checksum, Entry, Kind, Location
 from tests.unit.commit.conftest import Running
 from tests.unit.commit.fakes import HOME, FakeServer, LostAnswer, eventually
 
@@ -230,6 +235,32 @@ async def waits_for_all(world: World, count: int, task_status: trio.TaskStatus[N
             await trio.sleep(PATIENCE_S)
 
 
+async def test_a_folder_that_others_filled_is_not_listed_again(autojump_clock: MockClock) -> None:
+    """What the caller knows of it is old: the listing that showed it was one too many, and the last."""
+    async with trio.open_nursery() as nursery:
+        world = World(nursery, 0)
+        world.tree.names |= {f"other{number}": 1 for number in range(NAMES_PER_LOOK * MANY + 1)}
+        for turn in range(2):
+            async with trio.open_nursery() as uploads:
+                for number in range(10):
+                    uploads.start_soon(world.uploaded, f"f{turn}-{number}")
+    assert world.tree.calls[0] == "list folder"
+    assert sorted(world.tree.calls[1:]) == [f"stat f1-{number}" for number in range(10)]
+
+
+async def test_hurried(autojump_clock: MockClock) -> None:
+    """Somebody wants a file now: its folder's looks are answered, others wait on."""
+    async with trio.open_nursery() as nursery:
+        world = World(nursery)
+        begun = trio.current_time()
+        nursery.start_soon(world.uploaded, "f")
+        nursery.start_soon(lambda: world.uploaded("g", folder=HOME.child("other")))
+        await trio.testing.wait_all_tasks_blocked()
+        world.looks.hurry(FOLDER.child("f"))
+        world.looks.hurry(HOME.child("nowhere").child("h"))
+    assert world.times == {"f": begun, "g": pytest.approx(begun + PATIENCE_S)}
+
+
 async def test_folders_are_listed_apart(autojump_clock: MockClock) -> None:
     """Of each folder what was uploaded there."""
     async with trio.open_nursery() as nursery:
@@ -354,6 +385,15 @@ async def test_unlink_and_rename_do_not_wait_for_others(running: Running, server
         await session.quiesce()
         assert not session.is_busy
         assert trio.current_time() == begun
+        for number, wait in enumerate((lambda s: s.quiesce(), lambda s: s.commit(to_server=True))):
+            late = engine.begin(HOME.child(f"late{number}"), None, created=True)
+            await late.write(0, b"content")
+            await late.commit()
+            await trio.testing.wait_all_tasks_blocked()  # its look waits for others by now
+            assert late.is_busy
+            await wait(late)
+            assert trio.current_time() == begun
+            late.close()
         source = server.put("kept.tmp", b"new content")
         await engine.replace(HOME.child("kept.tmp"), source, HOME.child("kept"), old)
         assert trio.current_time() == begun
@@ -401,6 +441,56 @@ async def test_uploads_that_follow_wait_for_their_turn(
     assert most == 2
 
 
+async def test_only_the_next_one_is_called_uploading(
+    running: Running, server: FakeServer, clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of what waits for its turn nothing can be on the server: the journal must not say that it may."""
+    async with running(mode="background", workers=2) as engine:
+        server.paused = trio.Event()
+        await save_all(engine, 1)
+        await eventually_uploading(engine)
+        async with trio.open_nursery() as nursery:
+            for number in range(3):
+                session = engine.begin(HOME.child(f"f{number}"), None, created=True)
+                await session.write(0, b"content")
+                nursery.start_soon(session.commit)
+        states = sorted(record.state.value for record in engine._running.journal.records())
+        assert states == ["sealed", "sealed", "uploading", "uploading"]
+        server.paused.set()
+        assert await engine.flush() == []
+
+
+@pytest.mark.parametrize("is_large", [False, True], ids=["small", "large"])
+@pytest.mark.parametrize("change", ["renamed", "touched"])
+async def test_renamed_or_touched_while_it_is_synced(
+    running: Running, server: FakeServer, tmp_path: Path, change: str, is_large: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the journal says when close returns is where the file is, and its time; a large one is synced in nobody's turn."""
+    held, syncs = threading.Event(), []
+    monkeypatch.setattr(sender, "SYNCED_IN_TURN_BYTES", 3 if is_large else 100)
+    async with running(mode="background") as engine:
+        monkeypatch.setattr(StagedFile, "sync", lambda _self: syncs.append((engine._running.journal._turn.locked(), held.wait(10))))
+        server.paused = trio.Event()
+        session = engine.begin(HOME.child("before").child("f"), None, created=True)
+        await session.write(0, b"content")
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(session.commit)
+            while not engine._running.journal._turn.locked() and not is_large:  # noqa: ASYNC110 - it is in a thread
+                await trio.sleep(0.001)
+            await trio.sleep(0.02)
+            if change == "renamed":
+                engine.moved_below(HOME.child("before"), HOME.child("after"))
+            else:
+                assert session.set_mtime(12345)
+            held.set()
+        with closing(sqlite3.connect(tmp_path / "state" / "journal.sqlite")) as database:
+            ((at, mtime_ns, state),) = database.execute("SELECT at, mtime_ns, state FROM commits").fetchall()
+    assert ("after" in at) == (change == "renamed")
+    assert (mtime_ns == 12345) == (change == "touched")
+    assert state == "uploading"
+    assert syncs == [(not is_large, True)], "once"
+
+
 @pytest.mark.parametrize("mode", ["close", "background"])
 @pytest.mark.parametrize("is_new", [True, False], ids=["new", "overwrite"])
 async def test_what_is_synced_before_it_is_called_safe(
@@ -427,12 +517,16 @@ async def test_a_listing_that_shows_something_else_is_not_believed(
     """Reva's listings show a link where Stat shows what it leads to; others may lack the checksum that a Stat has: a Stat decides."""
     real = server.list
     shown: list[Entry] = []
+    others: dict[str, dict[str, Any]] = {
+        "f01": {"size": 7},
+        "f02": {"checksum": None},
+        "f03": {"checksum": Checksum("adler32", "00000001")},
+        "f04": {"checksum": Checksum("sha1", "0" * 40)},
+        "f05": {"kind": Kind.DIRECTORY},
+    }
 
     async def list_links(at: Location) -> Sequence[Entry]:
-        entries = [
-            replace(entry, size=7) if entry.name == "f01" else replace(entry, checksum=None) if entry.name == "f02" else entry
-            for entry in await real(at)
-        ]
+        entries = [replace(entry, **others.get(entry.name, {})) for entry in await real(at)]
         shown.extend(entries)
         return entries
 
@@ -440,14 +534,29 @@ async def test_a_listing_that_shows_something_else_is_not_believed(
     async with running(mode="background", names_in=lambda _at: 0) as engine:
         await look_once(engine, server)
         server.paused = trio.Event()
-        await save_all(engine, 5)
+        await save_all(engine, 7)
         server.paused.set()
         assert await engine.flush() == []
         assert engine.conflicts() == []
-    assert len(shown) == 5
+    assert len(shown) == 7
     after = [call for call in server.calls[server.calls.index("list ") :] if call.startswith("stat")]
-    assert sorted(after) == (["stat f01"] if server.profile == "reva" else ["stat f01", "stat f02"])
-    assert {name: server.content(name) for name in server.names()} == {f"f{n:02}": b"content %d" % n for n in range(5)}
+    has_checksums = server.profile == "opencloud"
+    assert sorted(after) == [f"stat f{number:02}" for number in range(1, 6) if number != 2 or has_checksums]
+    assert {name: server.content(name) for name in server.names()} == {f"f{n:02}": b"content %d" % n for n in range(7)}
+
+
+async def test_large_files_are_looked_at_by_themselves(
+    running: Running, server: FakeServer, clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is gained by waiting there."""
+    monkeypatch.setattr(protocol, "SHARED_BYTES", 3)
+    async with running(mode="background", names_in=lambda _at: 0) as engine:
+        await look_once(engine, server)
+        server.paused = trio.Event()
+        await save_all(engine, 8)
+        server.paused.set()
+        await engine.flush()
+    assert "list " not in server.calls
 
 
 async def test_the_first_look_of_a_root_is_a_stat(
