@@ -176,8 +176,10 @@ def test_many_files_in_the_background_are_looked_at_together(
 ) -> None:
     """Forty uploads into one folder: few listings show that they arrived, instead of a Stat for each."""
     assert gateway is not None
+    control = ControlClient(f"http://127.0.0.1:{gateway.http_port}")
     count = 40
-    with MountProcess(gateway.source(), tmp_path / "writer", options={"commit": "background"}) as writer:
+    options = {"commit": "background", "upload_workers": 16}
+    with MountProcess(gateway.source(), tmp_path / "writer", options=options) as writer:
         folder = writer.path / "looked-at-together"
         folder.mkdir()
         (folder / "first").write_text("x")  # with it whether uploads are conditional is asked, once
@@ -189,7 +191,9 @@ def test_many_files_in_the_background_are_looked_at_together(
                 (folder / f"{number}").write_bytes(b"%d" % number * 1000)
             writer.run("flush", str(writer.path))
 
+        control.fault(method="PUT", delay_s=0.5)  # so that many end at once, however slow the machine is
         calls = calls_of(save_and_flush)
+        control.clear_faults()
         (folder / "first").unlink()
         assert {path.name: path.read_bytes() for path in folder.iterdir()} == {f"{n}": b"%d" % n * 1000 for n in range(count)}
     assert calls["PUT"] == calls["InitiateFileUpload"] == count
