@@ -1,9 +1,11 @@
 """Looks at what was just uploaded: many files of one folder with one call.
 
 Owns the looks that wait. ``protocol`` asks for one after each upload that nobody waits for, ``sender`` says how many commits are under
-way, ``engine`` whether somebody waits for all of them; trio thread only. A look waits for others of its folder: until there are ``MANY``,
-or somebody waits and every commit under way has come as far, at most ``PATIENCE_S``. Then one ListContainer answers all of them. It begins after the last of their uploads was acknowledged. It
-is good news or none: a name that it does not have is looked at by itself, and so is (by ``protocol``) one that is not shown as what was sent.
+way, ``engine`` whether somebody waits for all of them, ``session`` whether somebody waits for one; trio thread only.
+
+A look waits for others of its folder: until there are ``MANY``, or somebody waits and every commit under way has come as far, at most
+``PATIENCE_S``. Then one ListContainer, which begins after the last of their uploads was acknowledged, answers all of them. It is good
+news or none: a name that it does not have is looked at by itself, and so is (by ``protocol``) one that is not shown as what was sent.
 Listings leave out what they cannot describe, and Reva's show a link where a Stat shows what it leads to.
 """
 

@@ -346,11 +346,11 @@ class CommitProtocol:
             self._book.of(found.storage_id).checksums = found.checksum is not None
             self._seen.add(at.root)
 
-    async def _look(self, at: Location, backoff: Backoff, at_whom: RemoteTree | Looks | None = None) -> Entry | None:
-        """What stands there, None for nothing."""
+    async def _look(self, at: Location, backoff: Backoff, whom: RemoteTree | Looks | None = None) -> Entry | None:
+        """What stands there, None for nothing; ``whom`` is asked, usually the server."""
         while True:
             try:
-                return await (at_whom or self._tree).stat(at)
+                return await (whom or self._tree).stat(at)
             except NotFoundError:
                 return None
             except _LOOK_AGAIN as exc:
