@@ -1,8 +1,8 @@
 """The digest of a file that is written from start to end, computed while it is being written.
 
-Owned by one ``StagedFile``; the trio thread notes writes and how far they came, one worker thread at a time feeds the digest. Without it a commit would read the
-whole file once more before its first byte leaves: 0.15 s for 256 MiB, a third of the upload. A write below what was digested makes it
-useless, and the digest is computed at the commit as for any other file.
+Owned by one ``StagedFile``; the trio thread notes writes and how far they came, one worker thread at a time feeds the digest. Without it a
+commit would read the whole file once more before its first byte leaves: 0.2 s for 256 MiB. A write below what was digested makes it useless,
+and the digest is computed at the commit as for any other file.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from cs3fuse.commit.checksums import feed, new_digest
 from cs3fuse.limits import promptly
 
 STEP_BYTES = 2 * 1024 * 1024
-"""How far the writer must be ahead before a thread follows it; it ends when it has caught up. What is left at the commit is at most this."""
+"""How far the writer must be ahead before a thread follows it; it ends when it has caught up. A commit waits for what is left: less than this
+where the digest is as fast as the writer, 0.07 s of 256 MiB where it was not (two cores)."""
 
 INLINE_BYTES = 64 * 1024
 """This much is digested where it is (60 us) and not in a thread."""

@@ -36,7 +36,7 @@ LISTED_FROM = 4
 """Fewer are Stats."""
 
 NAMES_PER_LOOK = 16
-"""A folder with more names than this for each look is not listed: a name costs a listing about a fortieth of a Stat."""
+"""A folder with more names than this for each look is not listed: a name costs 20 us in a listing, a Stat 1 ms (embedded gateways)."""
 
 _FOLDERS_KEPT = 256
 

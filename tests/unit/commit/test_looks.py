@@ -309,6 +309,16 @@ async def look_once(engine, server: FakeServer) -> None:
     server.history.clear()
 
 
+async def one_under_way(engine, server: FakeServer) -> trio.Event:
+    """An upload that ends when the event is set; those that begin later do not wait for it."""
+    await look_once(engine, server)
+    held = server.paused = trio.Event()
+    await save_all(engine, 1)
+    await eventually_uploading(engine)
+    server.paused = None
+    return held
+
+
 async def save_all(engine, count: int) -> None:
     for number in range(count):
         session = engine.begin(HOME.child(f"f{number:02}"), None, created=True)
@@ -353,11 +363,7 @@ async def test_somebody_elses_version_in_the_listing_is_a_conflict(running: Runn
 async def test_who_waits_does_not_wait_for_others(running: Running, server: FakeServer, clock: MockClock) -> None:
     """fsync in the background mode, and every close in the other, is answered by a look of its own, at once."""
     async with running(mode="background", names_in=lambda _at: 0, workers=2) as engine:
-        await look_once(engine, server)
-        server.paused = trio.Event()
-        await save_all(engine, 1)  # under way all the time
-        await eventually_uploading(engine)
-        server.paused, held = None, server.paused
+        held = await one_under_way(engine, server)
         session = engine.begin(HOME.child("synced"), None, created=True)
         await session.write(0, b"content")
         begun = trio.current_time()
@@ -373,11 +379,7 @@ async def test_unlink_and_rename_do_not_wait_for_others(running: Running, server
     """Whoever renames or removes a file that is being sent, or saves by replacement, waits for that file alone."""
     old = server.put("kept", b"old content")
     async with running(mode="background", names_in=lambda _at: 0, workers=2) as engine:
-        await look_once(engine, server)
-        server.paused = trio.Event()
-        await save_all(engine, 1)  # under way all the time
-        await eventually_uploading(engine)
-        server.paused, held = None, server.paused
+        held = await one_under_way(engine, server)
         begun = trio.current_time()
         session = engine.begin(HOME.child("removed"), None, created=True)
         await session.write(0, b"content")
